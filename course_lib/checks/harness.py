@@ -1,0 +1,374 @@
+"""What every check shares: calling an answer safely, naming the mistake, keeping the library out of reach.
+
+A check proves an answer against paper numbers, properties, slow loops or another library, never against
+course_lib's own version, which is the text of the solution. Left out: protection against a program that
+attacks the grader; that is the sandbox's work (docs/GRADING.md).
+"""
+
+import contextlib
+import copy
+import functools
+import inspect
+import os
+import secrets
+import textwrap
+import traceback as traceback_module
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+VISIBLE_SEED = 0
+EXERCISES: dict[str, "Exercise"] = {}
+SKIPPED: set[str] = set()
+_last_trace: list[str] = []
+
+
+class CheckFailed(AssertionError):
+    """An answer that is not right yet. Jupyter shows the message, not the trace."""
+
+    def _render_traceback_(self) -> list[str]:
+        return ["\x1b[31mNot yet.\x1b[0m " + str(self)]
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise: its name, the library object that answers it, and the methods that a learner writes."""
+
+    name: str
+    lesson: str
+    library: object | None  # None for an exercise that lives only in a lesson
+    methods: tuple[str, ...] = ()
+    about: object | None = None  # what a learner's test is about: out of its reach as well
+    body: Callable = field(default=None, repr=False)
+
+
+# --- the decorators that make a check ---------------------------------------------------------------
+
+
+def check(
+    library: object | None, proved: str, methods: tuple[str, ...] = (), about: object | None = None
+) -> Callable:
+    """Make a check of the decorated body(answer, draw), which raises CheckFailed or returns."""
+
+    def decorate(body: Callable) -> Callable:
+        lesson = body.__module__.rpartition(".")[2]
+        exercise = Exercise(body.__name__, lesson, library, methods, about, body)
+        assert exercise.name not in EXERCISES, f"two exercises are called {exercise.name!r}"
+        EXERCISES[exercise.name] = exercise
+
+        @functools.wraps(body)
+        def run(answer: object, seed: int = VISIBLE_SEED) -> None:
+            if exercise.name in SKIPPED and answer is library and not grading():
+                print(f"{exercise.name} was skipped: the library's version stands in, for no points.")
+                return
+            _run(exercise, answer, seed)
+            if seed == VISIBLE_SEED:
+                print(_wrap(f"{exercise.name} is right. {proved}"))
+
+        return run
+
+    return decorate
+
+
+def check_test(
+    about: object, right: dict[str, Callable], faulty: dict[str, Callable], proved: str
+) -> Callable:
+    """Make a check of a test that a learner wrote: it must pass every right version and fail every faulty one.
+
+    about is the library function that the test is about; right and faulty map a description to a version.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def body(test: Callable, draw: torch.Generator) -> None:
+            for description, version in right.items():
+                _must_accept(test, _renamed(version, about), description)
+            for description, version in faulty.items():
+                _must_reject(test, _renamed(version, about), description)
+
+        return check(None, proved, about=about)(body)
+
+    return decorate
+
+
+def _renamed(version: Callable, about: object) -> Callable:
+    """Under the tested function's own name, so that a test cannot go by the name."""
+
+    @functools.wraps(about)
+    def renamed(*arguments, **options):
+        return version(*arguments, **options)
+
+    del renamed.__wrapped__
+    return renamed
+
+
+def _must_accept(test: Callable, version: Callable, description: str) -> None:
+    try:
+        test(version)
+    except AssertionError as error:
+        raise CheckFailed(
+            f"Your test rejects a right version: {description}. Its message was "
+            f"{_first_line(error)!r}. Is an expected number wrong, or the tolerance too tight for float rounding?"
+        ) from error
+
+
+def _must_reject(test: Callable, version: Callable, description: str) -> None:
+    try:
+        test(version)
+    except AssertionError:
+        return
+    raise CheckFailed(
+        f"Your test accepts a faulty version: {description}. Find inputs on which that mistake changes the "
+        "result, and assert the number that you worked out by hand."
+    )
+
+
+# --- running an answer ------------------------------------------------------------------------------
+
+
+def grading() -> bool:
+    """True while nbgrader (or check-mine) gives marks."""
+    return bool(os.environ.get("NBGRADER_EXECUTION") or os.environ.get("COURSE_MARKS"))
+
+
+def grading_seed() -> int:
+    """The seed of the hidden inputs: the class's own (COURSE_GRADING_SEED) or a fresh one."""
+    return int(os.environ.get("COURSE_GRADING_SEED") or 1 + secrets.randbelow(2**31))
+
+
+def _run(exercise: Exercise, answer: object, seed: int) -> None:
+    _last_trace.clear()
+    _refuse_what_is_no_answer(exercise, answer)
+    draw = torch.Generator().manual_seed(seed)
+    try:
+        with _library_out_of_reach(exercise), _stand_ins(exercise, answer), _quiet():
+            exercise.body(answer, draw)
+    except CheckFailed as failure:
+        _last_trace.append(traceback_module.format_exc())
+        raise CheckFailed(_wrap(str(failure))) from None
+    except Exception as error:
+        _last_trace.append(traceback_module.format_exc())
+        raise CheckFailed(_wrap(_explain(exercise, answer, error))) from None
+
+
+def _refuse_what_is_no_answer(exercise: Exercise, answer: object) -> None:
+    name = exercise.name
+    if answer is None or not callable(answer):
+        raise CheckFailed(
+            f"{name} is {answer!r}, not a function. Was the name used again for something else?"
+        )
+    if exercise.library is not None and _comes_from_the_library(answer, exercise.library, exercise.methods):
+        raise CheckFailed(
+            f"This {name} is course_lib's own, so it earns no points. Write yours in the exercise cell and run it."
+        )
+    if inspect.isclass(exercise.library) != inspect.isclass(answer) and exercise.library is not None:
+        kind = "a class" if inspect.isclass(exercise.library) else "a function"
+        raise CheckFailed(f"{name} should be {kind}; this is a {type(answer).__name__}.")
+
+
+def _comes_from_the_library(answer: object, library: object, methods: tuple[str, ...]) -> bool:
+    inner = inspect.unwrap(answer)
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if inspect.isclass(library):
+        return inner is library or any(
+            getattr(inner, method, None) is getattr(library, method) for method in methods
+        )
+    return inner is library or getattr(inner, "__code__", 0) is library.__code__
+
+
+def _functions_to_block(exercise: Exercise) -> list[types.FunctionType]:
+    library = exercise.library or exercise.about
+    if inspect.isclass(library):
+        return [getattr(library, method) for method in exercise.methods]
+    return [library]
+
+
+@contextlib.contextmanager
+def _library_out_of_reach(exercise: Exercise) -> Iterator[None]:
+    """While a check runs, calling the library's version raises, under whatever name it was kept."""
+    message = (
+        f"Your {exercise.name} calls course_lib's own version, which earns nothing. Write the steps yourself; "
+        f'checks.skip("{exercise.name}") lets you go on without them.'
+    )
+
+    def out_of_reach(*args, **kwargs):
+        from course_lib.checks.harness import LibraryCalled  # this code runs with the library's globals
+
+        raise LibraryCalled
+
+    blocked = [(function, function.__code__) for function in _functions_to_block(exercise)]
+    try:
+        for function, _ in blocked:
+            function.__code__ = out_of_reach.__code__
+        yield
+    except LibraryCalled:
+        raise CheckFailed(message) from None
+    finally:
+        for function, code in blocked:
+            function.__code__ = code
+
+
+class LibraryCalled(BaseException):
+    """Not an Exception, so that an answer's own `except Exception` does not swallow it."""
+
+
+@contextlib.contextmanager
+def _stand_ins(exercise: Exercise, answer: object) -> Iterator[None]:
+    """When marks are given, the library answers every *other* exercise of the lesson.
+
+    One blank or wrong answer then costs its own points and no others. While learning nothing is
+    replaced: the learner's functions work together, or the message says which one is missing.
+    """
+    namespace = _namespace_of(answer)
+    if not grading() or namespace is None:
+        yield
+        return
+    others = {
+        name: _rebound(other.library, exercise.name, answer)
+        for name, other in EXERCISES.items()
+        if other.lesson == exercise.lesson and name != exercise.name and other.library is not None
+    }
+    saved = {name: namespace[name] for name in others if name in namespace}
+    try:
+        namespace.update(others)
+        yield
+    finally:
+        for name in others:
+            namespace.pop(name, None)
+        namespace.update(saved)
+
+
+def _rebound(library: object, name: str, answer: object) -> object:
+    """The library's function, except that it calls the learner's version of the one under test."""
+    if isinstance(library, types.FunctionType) and name in library.__code__.co_names:
+        scope = {**library.__globals__, name: answer}
+        return types.FunctionType(library.__code__, scope, library.__name__, library.__defaults__)
+    return library
+
+
+def _namespace_of(answer: object) -> dict | None:
+    inner = inspect.unwrap(answer)
+    if inspect.isclass(inner):
+        inner = next((m for m in vars(inner).values() if isinstance(m, types.FunctionType)), None)
+    return getattr(inner, "__globals__", None)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """A check draws no random number that the lesson would notice, and prints no warning."""
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        yield
+
+
+def _explain(exercise: Exercise, answer: object, error: Exception) -> str:
+    """One or two sentences about an exception inside an answer: what, where, and the likely cause."""
+    frames = traceback_module.extract_tb(error.__traceback__)
+    here = os.path.dirname(__file__)
+    theirs = [f for f in frames if not f.filename.startswith((here, os.path.dirname(torch.__file__)))]
+    inside = theirs[-1] if theirs else frames[-1]
+    name = exercise.name
+    if isinstance(error, NotImplementedError):
+        other = inside.name
+        if other != name and other in EXERCISES:
+            return (
+                f"Your {name} calls {other}, which is not written yet. Finish {other} first, or run "
+                f'checks.skip("{other}") to let the library stand in.'
+            )
+        return f"{name} is not written yet: replace the line `raise NotImplementedError` by your own lines."
+    where = f" in `{inside.line}`" if theirs and inside.line else ""
+    return f"{name} stopped with {type(error).__name__}{where}: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0][:200]
+
+
+def _wrap(text: str) -> str:
+    return "\n".join(textwrap.fill(line, 100, break_long_words=False) for line in text.splitlines())
+
+
+# --- what check bodies use --------------------------------------------------------------------------
+
+
+def expect(condition: bool, mistake: str) -> None:
+    """Fail with the mistake's name unless the condition holds."""
+    if not condition:
+        raise CheckFailed(mistake)
+
+
+def ask(answer: Callable, *arguments: object, **options: object) -> object:
+    """Call an answer; fail if it returns nothing or changes what it was given."""
+    before = copy.deepcopy(arguments)
+    result = answer(*arguments, **options)
+    expect(result is not None, "It returned None. Is there a `return` line, and does every path reach one?")
+    expect(
+        _same(before, arguments),
+        "It changed its own input. Later lines still need that: work on a new tensor.",
+    )
+    return result
+
+
+def ask_tensor(answer: Callable, *arguments: object, shape: tuple[int, ...], **options: object) -> Tensor:
+    """Call an answer and insist on a tensor of this shape."""
+    result = ask(answer, *arguments, **options)
+    expect(isinstance(result, Tensor), f"It returned a {type(result).__name__}; a tensor is wanted.")
+    expect(
+        tuple(result.shape) == shape,
+        f"It returned shape {tuple(result.shape)}; for this input {shape} is wanted. "
+        "Which dimension was summed away, or kept by mistake?",
+    )
+    return result
+
+
+def close(got: Tensor, want: Tensor, rtol: float = 1e-5, atol: float = 1e-6) -> bool:
+    """Equal up to float32 rounding; nan equals nothing."""
+    return torch.allclose(got.double(), want.double(), rtol=rtol, atol=atol)
+
+
+def diagnose(
+    got: Tensor, want: Tensor, mistakes: dict[str, Tensor], otherwise: str, rtol: float = 1e-5
+) -> None:
+    """Fail unless got equals want; name the mistake whose result it equals, if it is a known one."""
+    if close(got, want, rtol):
+        return
+    for mistake, result in mistakes.items():
+        if result.shape == got.shape and close(got, result, rtol) and not close(result, want, rtol):
+            raise CheckFailed(mistake)
+    raise CheckFailed(otherwise)
+
+
+def _same(a: object, b: object) -> bool:
+    if isinstance(a, Tensor):
+        return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.nan_to_num(), b.nan_to_num())
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    return True
+
+
+# --- what learners call -----------------------------------------------------------------------------
+
+
+def skip(name: str) -> None:
+    """Let the library stand in for an exercise: no points for it, and the lesson goes on."""
+    if name not in EXERCISES or EXERCISES[name].library is None:
+        known = ", ".join(n for n, exercise in EXERCISES.items() if exercise.library is not None)
+        raise CheckFailed(f"There is no exercise {name!r} to skip here. The names are: {known}.")
+    from IPython import get_ipython
+
+    SKIPPED.add(name)
+    get_ipython().user_ns[name] = EXERCISES[name].library
+    print(f"{name} skipped: course_lib's version stands in, for no points. Write your own at any time.")
+
+
+def traceback() -> None:
+    """Print the whole trace behind the last message of a check."""
+    print(_last_trace[-1] if _last_trace else "No check has failed since the last one that passed.")

@@ -1,0 +1,295 @@
+"""The learner's desk: `work/` holds your own copies of the lessons, and nothing the course builds touches them.
+
+    python -m course_lib.desk open         copy every lesson that is not on the desk yet
+    python -m course_lib.desk check 00     run your saved notebook in a fresh kernel; what would be marked?
+    python -m course_lib.desk reset 00 softmax    give back one blank exercise cell; yours is kept in work/backup/
+
+Left out: a server. Everything happens in files that you can see.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LARGEST = 5_000_000  # bytes; a larger notebook is refused by most ways to hand it in
+BLANK_REFLECTION = "YOUR ANSWER HERE"
+
+
+class DeskError(Exception):
+    """Something on the desk is not as it should be; the message says what to do."""
+
+
+def lesson_name(number: str) -> str:
+    """'0', '00' or '00_start_here' -> '00_start_here'."""
+    found = [p.parent.name for p in sorted((ROOT / "notebooks").glob("*/*.ipynb"))]
+    for name in found:
+        if number in (name, name[:2]) or number.zfill(2) == name[:2]:
+            return name
+    raise DeskError(f"There is no lesson {number!r}. There are: {', '.join(found) or 'none yet'}.")
+
+
+def released(name: str) -> Path:
+    return ROOT / "notebooks" / name / f"{name}.ipynb"
+
+
+def mine(name: str) -> Path:
+    return ROOT / "work" / name / f"{name}.ipynb"
+
+
+def open_desk() -> list[str]:
+    """Copy lessons that are not in work/ yet; returns their names. What is there is never overwritten."""
+    copied = []
+    for source in sorted((ROOT / "notebooks").glob("*/*.ipynb")):
+        target = mine(source.parent.name)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+            copied.append(source.parent.name)
+    return copied
+
+
+def load(path: Path):
+    """A notebook from disk, or one sentence about what is wrong with it."""
+    import nbformat
+
+    if not path.exists():
+        raise DeskError(f"{_short(path)} is not there. `make lab` puts a fresh copy on your desk.")
+    try:
+        return nbformat.read(path, 4)
+    except Exception as error:
+        raise DeskError(
+            f"{_short(path)} is damaged and cannot be read ({type(error).__name__}). Move it away, and `make lab` "
+            "puts a fresh copy there; copy your answers over from the damaged file with a text editor."
+        ) from error
+
+
+def reset(number: str, exercise: str) -> str:
+    """Blank one exercise cell of your copy again, keeping what was there; returns a sentence."""
+    import nbformat
+
+    name = lesson_name(number)
+    fresh = {_grade_id(c): c for c in load(released(name)).cells if _meta(c).get("solution")}
+    if exercise not in fresh:
+        raise DeskError(f"{name} has no exercise {exercise!r}. It has: {', '.join(fresh)}.")
+    notebook = load(mine(name))
+    cells = [cell for cell in notebook.cells if _grade_id(cell) == exercise]
+    if not cells:
+        raise DeskError(
+            f"The cell of {exercise} is no longer in {_short(mine(name))}. Insert one and paste it from notebooks/."
+        )
+    backup = ROOT / "work" / "backup" / name / f"{exercise}-{datetime.now():%Y%m%d-%H%M%S-%f}.py"
+    backup.parent.mkdir(parents=True, exist_ok=True)
+    backup.write_text("\n\n".join(cell.source for cell in cells) + "\n")
+    for cell in cells:
+        cell.source = fresh[exercise].source
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    nbformat.write(notebook, mine(name))
+    return f"{exercise} is blank again. Your version is kept in {_short(backup)}. If the notebook is open, reload it from disk."
+
+
+# --- is it right, and ready to hand in? -------------------------------------------------------------
+
+
+@dataclass
+class Report:
+    """What a fresh run of a notebook says."""
+
+    marks: list[tuple[str, int, int, str]] = field(default_factory=list)  # name, points, of, message
+    faults: list[str] = field(default_factory=list)  # what stands in the way of handing in
+
+    @property
+    def points(self) -> int:
+        return sum(mark[1] for mark in self.marks)
+
+    def text(self) -> str:
+        lines = [f"{'exercise':28} points"]
+        for name, points, of, message in self.marks:
+            lines.append(f"{name:28} {points} of {of}   {message}".rstrip())
+        lines.append(f"{'together':28} {self.points} of {sum(mark[2] for mark in self.marks)}")
+        if self.faults:
+            return "\n".join([*lines, "", "Not ready to hand in:", *(f"- {fault}" for fault in self.faults)])
+        return "\n".join([*lines, "", "Ready to hand in."])
+
+
+def check(number: str, path: Path | None = None) -> Report:
+    """Run a saved notebook from the top in a fresh kernel (quick profile) and report marks and faults."""
+    name = lesson_name(number)
+    path = path or mine(name)
+    notebook, release = load(path), load(released(name))
+    report = Report(faults=structural_faults(notebook, release, path))
+    _restore_checks(notebook, release)
+    _run(notebook, path.parent)
+    for cell in notebook.cells:
+        meta = _meta(cell)
+        if meta.get("grade") and not meta.get("solution"):
+            message = _error_of(cell)
+            points = 0 if message else int(meta["points"])
+            report.marks.append(
+                (_grade_id(cell).removeprefix("check_"), points, int(meta["points"]), message)
+            )
+    present = {mark[0] for mark in report.marks}
+    for cell in release.cells:
+        gone = _grade_id(cell).removeprefix("check_")
+        if _meta(cell).get("grade") and not _meta(cell).get("solution") and gone not in present:
+            report.marks.append((gone, 0, int(_meta(cell)["points"]), "its check cell is missing"))
+    missed = [mark[0] for mark in report.marks if mark[1] < mark[2]]
+    if missed:
+        report.faults.append(f"not right yet: {', '.join(missed)}")
+    return report
+
+
+def structural_faults(notebook, release, path: Path) -> list[str]:
+    """What an intake would stumble over, and what was left unanswered."""
+    faults = []
+    wanted = {_grade_id(cell): cell for cell in release.cells if _meta(cell)}
+    ids = [_grade_id(cell) for cell in notebook.cells if _meta(cell)]
+    by_id = {_grade_id(cell): cell for cell in notebook.cells if _meta(cell)}
+    for name in wanted:
+        if name not in ids:
+            faults.append(f"the cell of {name} is missing; copy it back from notebooks/")
+        elif ids.count(name) > 1:
+            faults.append(
+                f"there are {ids.count(name)} cells called {name}; delete the copies you do not want"
+            )
+        elif _meta(wanted[name]).get("locked") and by_id[name].source.strip() != wanted[name].source.strip():
+            faults.append(f"the check cell of {name.removeprefix('check_')} was changed; grading restores it")
+        elif _is_reflection(wanted[name]) and BLANK_REFLECTION in by_id[name].source:
+            faults.append(f"the written answer {name} is still empty")
+    if path.name != f"{path.stem}.ipynb" or not re.fullmatch(r"[0-9]{2}_\w+", path.stem):
+        faults.append(f"the file is called {path.name}; its name must stay as it was")
+    if path.stat().st_size > LARGEST:
+        faults.append(f"the file has {path.stat().st_size / 1e6:.0f} MB; clear outputs that are too long")
+    return faults
+
+
+def _restore_checks(notebook, release) -> None:
+    """Marks come from the released checks, whatever stands in the copy."""
+    fresh = {_grade_id(cell): cell for cell in release.cells if _meta(cell).get("locked")}
+    for cell in notebook.cells:
+        if _grade_id(cell) in fresh:
+            cell.source = fresh[_grade_id(cell)].source
+
+
+def _run(notebook, folder: Path) -> None:
+    from nbclient import NotebookClient
+
+    names = {"COURSE_PROFILE": "quick", "COURSE_MARKS": "1"}
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        options = {"timeout": 120, "allow_errors": True, "kernel_name": "python3", "record_timing": False}
+        options["extra_arguments"] = ["--log-level=ERROR"]
+        NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, **options).execute()
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+def check_mine(name: str) -> None:
+    """For a cell: check the saved copy of the lesson that this notebook is, once it is saved."""
+    if os.environ.get("COURSE_MARKS") or os.environ.get("NBGRADER_EXECUTION"):
+        return  # this *is* the fresh run
+    path = mine(name)
+    here = Path.cwd() / f"{name}.ipynb"
+    path = here if here.exists() else path
+    if not path.exists():
+        print(
+            f"{_short(path)} is not there, so there is nothing to check. `make lab` puts your copy on the desk."
+        )
+        return
+    if unsaved := _unsaved(load(path)):
+        print(
+            f"The file on disk is older than what you ran ({', '.join(unsaved)}). Save with Ctrl+S, then run this again."
+        )
+        return
+    saved = time.strftime("%H:%M", time.localtime(path.stat().st_mtime))
+    print(f"Checking {path.name} as it was saved at {saved}; this takes a few seconds.\n")
+    try:
+        print(check(name, path).text())
+    except DeskError as error:
+        print(error)
+
+
+def _unsaved(notebook) -> list[str]:
+    """Exercises whose last run text is not what the file on disk holds."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is None:
+        return []
+    history = [entry for entry in shell.user_ns.get("In", []) if entry]
+    stale = []
+    for cell in notebook.cells:
+        first = re.search(r"^(?:def|class) (\w+)", cell.source, re.M)
+        if _meta(cell).get("solution") and cell.cell_type == "code" and first:
+            runs = [entry for entry in history if re.search(rf"^{first[0]}\b", entry, re.M)]
+            if runs and runs[-1].strip() != cell.source.strip():
+                stale.append(_grade_id(cell))
+    return stale
+
+
+def _error_of(cell) -> str:
+    for output in cell.get("outputs", []):
+        if output.output_type == "error":
+            if output.ename == "NameError":
+                return "its cell was not run, or does not define that name"
+            return " ".join(output.evalue.split())[:220] or output.ename
+    return ""
+
+
+def _meta(cell) -> dict:
+    return cell.metadata.get("nbgrader", {})
+
+
+def _grade_id(cell) -> str:
+    return _meta(cell).get("grade_id", "")
+
+
+def _is_reflection(cell) -> bool:
+    return bool(_meta(cell).get("grade") and _meta(cell).get("solution"))
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m course_lib.desk", description=__doc__.splitlines()[0])
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("open", help="copy lessons that are not on the desk yet")
+    one = actions.add_parser("check", help="what would be marked, and is it ready to hand in?")
+    one.add_argument("lesson")
+    two = actions.add_parser("reset", help="one exercise back to blank")
+    two.add_argument("lesson")
+    two.add_argument("exercise")
+    options = parser.parse_args(arguments)
+    try:
+        if options.action == "open":
+            copied = open_desk()
+            print(
+                f"On your desk: {', '.join(copied)}"
+                if copied
+                else "Your desk in work/ has every lesson already."
+            )
+        elif options.action == "reset":
+            print(reset(options.lesson, options.exercise))
+        else:
+            report = check(options.lesson)
+            print(report.text())
+            return 1 if report.faults else 0
+        return 0
+    except DeskError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,734 @@
+# %% [markdown]
+# # Start here: turn scores into choices
+#
+# You will build the last step of every language model, the one that turns scores into a choice, and a
+# small text pipeline around it that learns in seconds.
+#
+# **Afterwards you can** write a softmax that survives any score, average over texts of different lengths
+# without counting the padding, and tell model families and task families apart.
+#
+# **You need** some Python and a first look at PyTorch tensors. The quiz below tells you whether that is enough.
+#
+# About 30 minutes; the tour of the field in the last part can wait for another evening.
+
+# %%
+import torch
+
+from course_lib import checks, landscape, runtime
+from course_lib.plotting import start_here as plots
+from course_lib.widgets import controls, quiz
+
+device = runtime.start(seed=0)
+
+# %% [markdown]
+# Run a cell with Shift+Enter, from top to bottom. This notebook is your own copy in `work/`: write into it,
+# break it, keep it. Updates of the course never touch it.
+#
+# ## Are you ready?
+#
+# Six questions. Two wrong answers are fine: the lesson repeats what it needs.
+
+# %%
+quiz.quiz(
+    quiz.Question(
+        "What is torch.zeros(2, 3).sum(dim=1).shape?", ("(2,)", "(3,)", "(2, 3)"), "dim=1 is the one that disappears."
+    ),
+    quiz.Question(
+        "A has shape (4, 1), B has shape (3,). What is the shape of A + B?",
+        ("(4, 3)", "(4, 1)", "an error"),
+        "Shapes are lined up on the right; a dimension of 1, or a missing one, is stretched.",
+    ),
+    quiz.Question(
+        "x = torch.tensor([5, 7, 9]); what is x[torch.tensor([True, False, True])]?",
+        ("[5, 9]", "[7]", "[5, 0, 9]"),
+        "A mask of True and False selects.",
+    ),
+    quiz.Question("What is log(a × b)?", ("log a + log b", "log a × log b", "a log b"), "Products turn into sums."),
+    quiz.Question(
+        "Three probabilities are 0.5, 0.3 and p, and nothing else can happen. What is p?",
+        ("0.2", "0.15", "0.8"),
+        "Probabilities of everything that can happen sum to 1.",
+    ),
+    quiz.Question(
+        "In def f(x): x = x + 1, what does the caller's tensor x do?",
+        ("stays as it was", "grows by 1"),
+        "x + 1 is a new tensor. x += 1 would have changed the caller's.",
+    ),
+)
+
+# %% [markdown]
+# Three or more wrong? Spend an hour with PyTorch's "Learn the Basics" and with the first chapters of a book on
+# probability, and come back. Nothing here assumes more.
+#
+# ## A formula that works until it does not
+#
+# A language model ends in one number for every word it knows. These numbers are called **logits**, or scores:
+# the larger, the likelier the word comes next. Here are three, for the word after "the soup was".
+
+# %%
+words = ["good", "cold", "blue"]
+scores = torch.tensor([2.0, 1.0, 0.0])
+
+
+def naive_softmax(scores):
+    exponentials = scores.exp()
+    return exponentials / exponentials.sum(dim=-1, keepdim=True)
+
+
+naive_softmax(scores)
+
+# %% [markdown]
+# The formula makes every score positive with an exponential, then divides by the sum. Positive numbers that sum
+# to 1: probabilities.
+#
+# Now add 100 to all three scores. Every quotient of two exponentials stays the same, so the probabilities
+# should too. **Before you run this:** what will it print?
+
+# %%
+naive_softmax(scores + 100)
+
+# %% [markdown]
+# `nan`: "not a number". Let us see when it happens.
+
+# %%
+shifts = torch.arange(0.0, 121.0)
+naive = [naive_softmax(scores + shift)[0].item() for shift in shifts]
+meant = torch.softmax(scores, dim=0)[0].item()
+
+plots.overflow(shifts.tolist(), naive, [meant] * len(shifts))
+
+# %% [markdown]
+# The curve is right up to a wall and then gone. Nothing about the *choice* changed at the wall. Something about
+# the *numbers* did.
+#
+# ## By hand
+#
+# First with the three scores 2, 1, 0. We need $e^2$, $e^1$ and $e^0$, about 7.39, 2.72 and 1.
+
+# %%
+exponentials = [2.718281828**score for score in (2, 1, 0)]
+[round(x, 2) for x in exponentials], round(sum(exponentials), 2)
+
+# %% [markdown]
+# The sum is 11.11, so the first probability is 7.39 / 11.11, about two thirds.
+
+# %%
+[round(x / sum(exponentials), 3) for x in exponentials]
+
+# %% [markdown]
+# Now the wall. The largest number that a 32-bit float can hold is about 3.4 × 10³⁸. Which exponential is the
+# first one beyond?
+
+# %%
+largest = torch.finfo(torch.float32).max
+print(f"largest float: {largest:.3g}, and its logarithm: {torch.tensor(largest).log():.2f}")
+print(torch.tensor([88.0, 89.0]).exp())
+
+# %% [markdown]
+# From 89 on an exponential is `inf`, and `inf / inf` is `nan`. Scores of a few hundred are ordinary in real models.
+#
+# ## The name
+#
+# The formula is called **softmax**:
+#
+# $$p_i = \frac{e^{z_i}}{\sum_j e^{z_j}}$$
+#
+# | symbol | in code | shape | meaning |
+# |---|---|---|---|
+# | $z$ | `scores` | (..., V) | one score for each of V words |
+# | $p$ | result | (..., V) | one probability for each; rows sum to 1 |
+#
+# The three dots stand for any dimensions in front: one text, a batch of texts, a batch of texts with many
+# positions each. The formula works along the last one.
+
+# %% [markdown]
+# ## How exercises work
+#
+# Each exercise has a card, a cell to write in, and a check. Replace `raise NotImplementedError`, run your cell, then
+# the check. A check either says what it has proven or names the likely mistake. Two hints are folded under each
+# card. If you are stuck, type `checks.skip("softmax")` in any cell: the library's version stands in for no points,
+# and the lesson goes on. To begin again, run `make reset LESSON=00 EXERCISE=softmax` in a terminal.
+
+# %% [markdown]
+# ### Exercise 1 · Make softmax safe
+#
+# *3 minutes · difficulty 1 of 3*
+#
+# - **Write** a softmax along the last dimension that no score can break.
+# - **In:** `scores` (..., V). **Out:** (..., V), every row sums to 1.
+# - **Worked value:** scores log 1, log 2, log 5 give 1/8, 2/8, 5/8.
+# - **Pitfall:** one row of a batch may hold scores near 1000 and its neighbour scores near −1000.
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+# Adding one number to all scores of a row changes nothing. Which number would make overflow impossible?
+# </details>
+# <details><summary>Hint 2</summary>
+# If the largest score of a row is 0, no exponential in it exceeds 1, and at least one equals 1. Look up
+# <code>keepdim</code>.
+# </details>
+
+# %% exercise="softmax"
+from course_lib.logprobs import softmax
+
+# %%
+softmax(torch.tensor([[1002.0, 1001.0, 1000.0], [-1000.0, -1001.0, -1002.0]]))
+
+# %% check="softmax" points=3
+checks.start_here.softmax(softmax)
+
+# %% [markdown]
+# Both rows of the cell above are the three probabilities from before: only differences between scores matter.
+#
+# ## Divide by a temperature
+#
+# If differences are all that matters, then multiplying the scores must matter a great deal. Dividing by a
+# **temperature** before the softmax is the oldest knob of language models. **Guess first:** where does the
+# distribution go at temperature 0.1, and where at 10?
+
+# %%
+menu = ["good", "cold", "salty", "gone", "blue"]
+menu_scores = torch.tensor([3.0, 2.5, 1.5, 0.5, -2.0])
+
+
+def at_temperature(temperature):
+    probabilities = softmax(menu_scores / temperature)
+    return plots.next_word(menu, probabilities.tolist(), temperature)
+
+
+controls.explore(at_temperature, temperature=controls.slider(1.0, 0.1, 10.0, 0.1, "temperature"))
+
+# %% [markdown]
+# Cold models repeat their favourite; hot models forget that they have one. Lesson 02 is about everything between.
+#
+# ## Look up what was said
+#
+# Training asks one question over and over: which probability did the model give to the word that really came? The
+# scores of a batch are a block of shape (B, T, V): texts, positions, words. The words that came are `ids` of shape
+# (B, T). We need to pick one number out of each row of the block. That is what `gather` does.
+
+# %%
+block = torch.tensor([[[10, 11, 12], [20, 21, 22]]])  # (B, T, V) = (1, 2, 3)
+ids = torch.tensor([[2, 0]])  # (B, T): the third of the first row, the first of the second
+block.gather(-1, ids.unsqueeze(-1)).squeeze(-1)
+
+# %% [markdown]
+# `gather` wants an index with as many dimensions as the block, so `unsqueeze` adds one at the end and `squeeze`
+# takes it away again.
+#
+# Probabilities of whole sentences are products of many small numbers, and products of small numbers vanish.
+# So we keep **log-probabilities** and add them. **Guess:** at how many words of probability 1/1000 does the
+# product become exactly 0?
+
+# %%
+words_said = torch.arange(1, 21)
+products = torch.full((20,), 1e-3).cumprod(0)
+sums = torch.full((20,), 1e-3).log().cumsum(0)
+first = (products == 0).nonzero()[0].item()
+print(f"after {words_said[first]} words: product {products[first].item()}, sum of logarithms {sums[first]:.1f}")
+
+# %% [markdown]
+# ### Exercise 2 · Find the log-probability of each word that was said
+#
+# *4 minutes · difficulty 2 of 3*
+#
+# - **Write** the log of the softmax probability of each given token.
+# - **In:** `logits` (B, T, V), `ids` (B, T), not shifted. **Out:** (B, T), natural logarithms.
+# - **Worked value:** weights 1, 2, 5 and the third token: log(5/8) ≈ −0.470.
+# - **Pitfall:** a token 200 below the best one has probability 0 in float32, but log-probability −200.
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+# Take the logarithm of the softmax formula on paper before you code: a quotient becomes a difference.
+# </details>
+# <details><summary>Hint 2</summary>
+# One half of the difference is the token's own score. The other half depends on the row alone, and PyTorch has a
+# safe function for it whose name is the three operations in a row: log, sum, exp.
+# </details>
+
+# %% exercise="token_logprobs"
+from course_lib.logprobs import token_logprobs
+
+# %%
+token_logprobs(torch.tensor([[[1.0, 2.0, 5.0], [3.0, 3.0, 2.0]]]).log(), torch.tensor([[2, 0]]))
+
+# %% check="token_logprobs" points=3
+checks.start_here.token_logprobs(token_logprobs)
+
+# %% [markdown]
+# With a minus sign and an average this is the loss that trains every model in this course. In lesson 07 the
+# same function measures how far a policy has moved.
+#
+# ## Texts have different lengths
+#
+# Numbers on a computer come in rectangles; texts do not. So short texts are filled up with **padding**, and a
+# **mask** remembers which positions are real. We name a mask after what True keeps.
+#
+# ### Exercise 3 · Pad a batch of texts
+#
+# *4 minutes · difficulty 1 of 3*
+#
+# - **Write** the rectangle and its mask for a list of lists of token ids.
+# - **In:** B lists. **Out:** `ids` (B, T) of type long and `mask` (B, T) of True and False, padding on the right.
+# - **Worked value:** `[[7, 8, 9], [5]]` gives ids `[[7, 8, 9], [5, 0, 0]]`.
+# - **Pitfall:** a real token may have the same number as the padding.
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+# Begin with a rectangle full of <code>pad_id</code>; the longest text gives its width. Then write each text over the
+# beginning of its row.
+# </details>
+# <details><summary>Hint 2</summary>
+# A position is real if its number is smaller than the length of its text. Compare a row of positions with a column
+# of lengths, and broadcasting makes the rectangle.
+# </details>
+
+# %% exercise="pad_batch"
+from course_lib.pipeline import pad_batch
+
+# %%
+texts = ["the soup was stale", "my tea was lovely again this week", "what a warm cake"]
+lengths = [[len(word) for word in text.split()] for text in texts]  # any whole numbers will do
+_, mask = pad_batch(lengths)
+
+plots.batch([text.split() for text in texts], mask.numpy())
+
+# %% check="pad_batch" points=2
+checks.start_here.pad_batch(pad_batch)
+
+# %% [markdown]
+# ### Exercise 4 · Average without the padding
+#
+# *4 minutes · difficulty 2 of 3*
+#
+# - **Write** the mean of the values that the mask keeps, over everything or along one dimension.
+# - **In:** `values` and `mask` of one shape; `dim` a number or None. **Out:** the mean, without dimension `dim`.
+# - **Worked value:** 4, 2, 9 with the last masked out: 3.
+# - **Pitfall:** padding may hold anything, even nan, and nan × 0 is still nan. The mean of nothing is 0 here.
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+# A mean is a sum and a count. Both go along the same dimension; True counts as 1.
+# </details>
+# <details><summary>Hint 2</summary>
+# <code>masked_sum</code> is there for you: it replaces what is masked out before it adds. What remains is the count, and
+# a count of 0 that must not divide.
+# </details>
+
+# %% exercise="masked_mean"
+from course_lib.masks import masked_mean
+
+# %%
+masked_mean(torch.tensor([[4.0, 2.0, 9.0]]), torch.tensor([[True, True, False]]), dim=1)
+
+# %% check="masked_mean" points=3
+checks.start_here.masked_mean(masked_mean)
+
+# %% [markdown]
+# ## Three steps from text to answer
+#
+# Every use of a language model is a **pipeline** of three functions, whatever library hides them: text becomes
+# numbers, numbers become scores, scores become an answer. You have the first and most of the last.
+#
+# ### Exercise 5 · Read the answer off the scores
+#
+# *3 minutes · difficulty 1 of 3*
+#
+# - **Write** the likeliest label of each text and its probability, with your softmax.
+# - **In:** `logits` (B, number of labels), `labels`. **Out:** B pairs such as `("glad", 0.98)`.
+# - **Worked value:** weights 1, 2, 5 for sad, calm, glad: `("glad", 0.625)`.
+# - **Pitfall:** a tensor with one number in it is not yet a number that a user can read.
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+# A maximum along a dimension comes with the place where it was found.
+# </details>
+# <details><summary>Hint 2</summary>
+# <code>tolist()</code> turns a tensor into plain Python numbers; <code>zip</code> walks along two lists together.
+# </details>
+
+# %% exercise="best_labels"
+from course_lib.pipeline import best_labels
+
+# %%
+best_labels(torch.tensor([[0.0, 1.0, 4.0], [2.0, 0.0, 0.0]]), ["sad", "calm", "glad"])
+
+# %% check="best_labels" points=2
+checks.start_here.best_labels(best_labels)
+
+# %% [markdown]
+# ## Watch it learn
+#
+# The guests of a café wrote short reviews. A quarter of the combinations of dish and adjective is held out. The model
+# between your two functions is the smallest that learns anything: it gives each word a vector, takes *your* masked mean,
+# and scores two labels.
+
+# %%
+from course_lib import pipeline
+from course_lib.world.reviews import VERDICTS, reviews, twisted_reviews
+
+train, held_out = reviews(), reviews(held_out=True)
+vocabulary = pipeline.WordVocabulary([text for text, _ in train])
+model = pipeline.BagOfWords(len(vocabulary), labels=2, mean=masked_mean).to(device)
+
+
+def preprocess(texts):
+    ids, mask = pad_batch([vocabulary.encode(text) for text in texts])
+    return ids.to(device), mask.to(device)
+
+
+def accuracy(model, pairs):
+    logits = model(*preprocess([text for text, _ in pairs]))
+    return (logits.argmax(1).cpu() == torch.tensor([verdict for _, verdict in pairs])).float().mean().item()
+
+
+print(f"{len(train)} reviews to learn from, {len(held_out)} held out; before training: {accuracy(model, held_out):.2f} right")
+
+# %% [markdown]
+# **Guess before you run:** two labels, nothing learned yet. What is the first loss, in nats? How many steps of
+# sixty does it need to fall below half of that?
+
+# %%
+targets = torch.tensor([verdict for _, verdict in train], device=device)
+losses = pipeline.train_classifier(model, *preprocess([text for text, _ in train]), targets, runtime.steps(60, 20))
+
+plots.learning(losses, runtime.recorded("00_start_here")["loss"])
+
+# %%
+print(f"held-out reviews right: {accuracy(model, held_out):.2f}")
+runtime.learned(accuracy(model, held_out) > 0.9, "The classifier reads at least nine of ten held-out reviews")
+
+# %% [markdown]
+# An untrained model is a coin toss, and the loss of a coin toss is ln 2, about 0.69. Now the three steps in a row.
+# Change the texts and run it again.
+
+# %%
+classify = pipeline.TextPipeline(preprocess, model, lambda logits: best_labels(logits, VERDICTS))
+classify(["the tea was burnt", "what a lovely salad", "i found the rice perfect"])
+
+# %% [markdown]
+# ## Break it: let the padding count
+#
+# What was the mask for? Here is the same trained model with a plain mean. We ask for the verdict on each short review
+# twice: alone, and in one batch with a single long review. **Guess:** how many verdicts change because of who else
+# is in the batch?
+
+# %%
+plain = pipeline.BagOfWords(len(vocabulary), 2, mean=lambda values, mask, dim: values.mean(dim)).to(device)
+plain.load_state_dict(model.state_dict())
+short = [text for text, _ in held_out if len(text.split()) == 4]
+rambling = " and ".join(["we came for the pie and it was fresh"] * 4)
+
+
+def verdicts_changed(model):
+    alone = torch.cat([model(*preprocess([text])) for text in short]).argmax(1)
+    together = model(*preprocess([*short, rambling]))[:-1].argmax(1)
+    return (alone != together).sum().item()
+
+
+for name, candidate in (("masked mean", model), ("plain mean", plain)):
+    print(f"{name}: {verdicts_changed(candidate)} of {len(short)} verdicts depend on the neighbour")
+assert verdicts_changed(model) == 0
+
+# %% [markdown]
+# With the plain mean, a stranger in the batch changes the answer. No error is raised, accuracy may even look fine in a test
+# with texts of equal length, and users see a model that contradicts itself.
+#
+# ## What a bag of words cannot see
+#
+# One more test before we trust it. These reviews come in pairs made of the *same words* in another order:
+
+# %%
+twisted = twisted_reviews()
+print(twisted[0], twisted[1], sep="\n")
+print(f"right on such pairs: {accuracy(model, twisted):.2f}")
+assert accuracy(model, twisted) == 0.5
+
+# %% [markdown]
+# Exactly one half, and no amount of training could change that: a mean does not know the order of what it averages, so
+# both reviews of a pair get the same answer. A model that reads has to know *where* a word stands and *which other
+# words* it belongs to. That is lesson 01.
+#
+# ## Bug clinic: the loss that depended on the memory of your machine
+#
+# A large batch does not fit into memory, so it is cut into pieces; each piece's loss is computed, and the results are
+# averaged. It looked so natural that the Trainer of `transformers` did it until October 2024 (pull request 34191),
+# with unsloth, axolotl and others; mlx-lm's repair came in 2026. Here is our re-creation.
+
+
+# %%
+def published_loss(losses, masks):
+    means = [masked_mean(loss, mask) for loss, mask in zip(losses, masks, strict=True)]
+    return sum(means) / len(means)
+
+
+# %% [markdown]
+# One batch of four texts: three long ones that the model reads well, and a short one that surprises it. We cut it in three
+# ways. **Guess:** which cut gives the largest loss?
+
+# %%
+batch_losses = torch.full((4, 10), 1.0)
+batch_losses[3] = 5.0
+batch_mask = torch.arange(10) < torch.tensor([[10], [10], [10], [2]])
+reported = {}
+for name, cut in {"one batch of 4": [4], "2 + 2 texts": [2, 2], "3 + 1 texts": [3, 1]}.items():
+    reported[name] = published_loss(batch_losses.split(cut), batch_mask.split(cut)).item()
+
+plots.cuts(list(reported), list(reported.values()), reported["one batch of 4"])
+
+# %% [markdown]
+# The same texts, the same model, and the loss more than doubles because of where the cut fell. The two tokens of the short
+# text weigh as much as the thirty of the others. So do their gradients.
+#
+# ### Exercise 6 · Repair the loss
+#
+# *3 minutes · difficulty 2 of 3*
+#
+# - **Write** the mean loss per kept token, however the batch was cut.
+# - **In:** two lists of equal length, losses and masks, each piece (B, T). **Out:** one number, a tensor.
+# - **Worked value:** pieces with losses 1, 1, 1 and 5 (one token): 2, not 3.
+# - **Pitfall:** weighing pieces by their number of *texts* is the same mistake in a smaller size.
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+# What would one large batch divide, and by what? Collect these two things separately.
+# </details>
+# <details><summary>Hint 2</summary>
+# A mean of means forgets how many numbers each mean stood for. Keep totals until the very end.
+# </details>
+
+# %% exercise="accumulated_mean"
+from course_lib.masks import accumulated_mean
+
+# %%
+for cut in ([4], [2, 2], [3, 1]):
+    print(cut, accumulated_mean(batch_losses.split(cut), batch_mask.split(cut)))
+
+# %% check="accumulated_mean" points=2
+checks.start_here.accumulated_mean(accumulated_mean)
+
+# %% [markdown]
+# ### Exercise 7 · Write the test that would have caught it
+#
+# *4 minutes · difficulty 2 of 3*
+#
+# - **Write** asserts that every right version of `accumulated_mean` passes and every wrong one fails.
+# - **In:** a version to test, called like yours. **Out:** nothing; an `AssertionError` if the version is wrong.
+# - **Worked value:** a version that returns the mean of the pieces' means must not get through.
+# - **Pitfall:** pieces of equal length, or masks full of True, hide every mistake of this kind.
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+# Choose two or three small pieces and work the right number out on paper. Pieces should differ in their number of texts
+# and in their number of kept tokens, and padding should hold numbers that would be noticed.
+# </details>
+# <details><summary>Hint 2</summary>
+# Compare with <code>abs(result - expected) &lt; 1e-4</code>, so that a version which rounds differently still passes.
+# </details>
+
+# %% test="accumulated_mean"
+def test_accumulated_mean(accumulated_mean):
+    """Fails with an AssertionError unless the version it is given is right."""
+    ### BEGIN SOLUTION
+    losses = [torch.tensor([[1.0, 2.0, 3.0], [2.0, 90.0, 90.0]]), torch.tensor([[12.0, 50.0, 50.0]])]
+    masks = [torch.tensor([[True, True, True], [True, False, False]]), torch.tensor([[True, False, False]])]
+    result = accumulated_mean(losses, masks)
+    assert abs(float(result) - 20 / 5) < 1e-4, f"five kept losses sum to 20, so the mean is 4, not {result}"
+    ### END SOLUTION
+
+
+# %% check="test_accumulated_mean" points=3
+checks.start_here.test_accumulated_mean(test_accumulated_mean)
+
+# %% [markdown]
+# Versions with the usual mistakes went through your test, under the right name, and none came out. That is how this
+# course checks you, too.
+#
+# ## The same in the libraries
+#
+# Everything you wrote exists elsewhere under other names. Here they stand side by side.
+
+# %%
+from transformers.loss.loss_utils import fixed_cross_entropy
+
+logits = torch.randn(2, 3, 5) * 3
+said = torch.randint(5, (2, 3))
+pairs = {
+    "softmax / torch.softmax": (softmax(logits), torch.softmax(logits, -1)),
+    "−token_logprobs / cross_entropy": (
+        -token_logprobs(logits, said),
+        torch.nn.functional.cross_entropy(logits.transpose(1, 2), said, reduction="none"),
+    ),
+    "accumulated_mean / transformers' repaired loss": (
+        accumulated_mean([-token_logprobs(logits, said)], [torch.ones(2, 3).bool()]),
+        fixed_cross_entropy(logits.view(6, 5), said.view(6), num_items_in_batch=6),
+    ),
+}
+for name, (ours, theirs) in pairs.items():
+    print(f"{name:48} largest difference {(ours - theirs).abs().max():.1e}")
+    torch.testing.assert_close(ours, theirs)
+
+# %% [markdown]
+# The last line is the clinic's patient after its repair: `num_items_in_batch` is the count of *all* kept tokens, handed to
+# every piece. And the library's own `pipeline()` has the same three steps as yours. It runs here on a small random
+# BERT, so its verdict means nothing, but its parts do:
+
+# %%
+from transformers import pipeline as library_pipeline
+
+reader = library_pipeline(
+    "text-classification", model=landscape.build_task("whole sentences"), tokenizer=vocabulary.for_transformers()
+)
+inputs = reader.preprocess("the tea was burnt")
+outputs = reader.forward(inputs)
+print(f"preprocess: {inputs['input_ids'].tolist()}")
+print(f"model: logits {[round(x, 2) for x in outputs['logits'][0].tolist()]}")
+print(f"postprocess: {reader.postprocess(outputs)}")
+
+# %% [markdown]
+# ## The field in four pictures
+#
+# The rest of this lesson is for looking around; nothing in it is graded.
+#
+# **When?** Timelines of this field are copied from page to page, and so are their mistakes. In this one, three dates are
+# wrong: neither the paper nor a release is from that month. **Guess which** before you run the audit. An arXiv number
+# begins with year and month, so a program can tell.
+
+# %%
+from course_lib import timeline
+
+for claim in timeline.CIRCULATING_TIMELINE:
+    print(f"{claim[1]}  {claim[0]}")
+
+# %%
+says = {"paper": "the paper's month", "release": "a release's month", "neither": "neither: wrong"}
+for claim in timeline.CIRCULATING_TIMELINE:
+    print(f"{claim[0]:12} claimed {claim[1]}, paper {timeline.arxiv_month(claim[2])}  {says[timeline.verdict(claim)]}")
+
+# %%
+plots.timeline([m.month for m in timeline.TIMELINE], [m.name for m in timeline.TIMELINE])
+
+# %% [markdown]
+# Read the names from left to right: an architecture, then size, then instructions and preferences, then open models, then
+# reasoning.
+#
+# **How large?** A parameter is one adjustable number. We count them from the published configurations, without loading a
+# single weight. What makes a language model *large* is no border on this axis. It is what came with scale and varied text:
+# one model for many tasks, and learning a task from examples in the prompt. Whether abilities appear suddenly or only
+# seem to, depends on how they are scored; lesson 03 looks into that.
+
+# %%
+counts = landscape.real_sizes()
+plots.sizes({name: total for name, (total, active) in counts.items()})
+
+# %% [markdown]
+# **Which families?** They differ in a handful of parts. We build a small random member of each from its own configuration
+# and read the parts off the live model. You will build each of these parts in lesson 01.
+
+# %%
+columns = ("norm", "activation", "positions", "heads", "kv_heads", "tied", "experts")
+print(f"{'':12}" + "".join(f"{column:>14}" for column in columns))
+for family in landscape.FAMILIES:
+    card = landscape.card(landscape.build(family))
+    print(f"{family:12}" + "".join(f"{str(card[column]).replace('rotary in ', 'rot. '):>14}" for column in columns))
+
+# %% [markdown]
+# Only one of them has LayerNorm and a table of positions; it is also the oldest. Everyone else settled on RMSNorm and
+# rotary positions. Fewer key/value heads than heads save memory while generating. "Experts" are read as (all, used per token).
+#
+# **Which species?** People speak of four kinds. They are not four architectures.
+
+# %%
+for name, species in landscape.SPECIES.items():
+    print(f"{name}: logits {landscape.species_shape(name)}\n    {species.what}\n")
+
+# %% [markdown]
+# **Which tasks?** Language tasks fall into five families by what goes in and what comes out. The head of the model decides:
+
+# %%
+ids = torch.arange(3, 11).unsqueeze(0)  # one text of eight tokens
+for name, task in landscape.TASKS.items():
+    print(f"{name}: {task.takes} -> {task.gives}")
+    print(f"    {task.example[0]!r} -> {task.example[1]!r}    ids {tuple(ids.shape)} -> {landscape.task_shapes(name, ids)}")
+
+# %% [markdown]
+# Match them yourself:
+
+# %%
+families = ("whole sentences", "each word", "generating text", "extracting an answer", "a new text from a text")
+quiz.quiz(
+    quiz.Question("Is this review a complaint?", families, "One text in, one label out, as you built it above."),
+    quiz.Question(
+        "Mark every person and place in this report.",
+        ("each word", *families[:1], *families[2:]),
+        "Every token gets its own label.",
+    ),
+    quiz.Question(
+        "In which line does the contract name the price?",
+        ("extracting an answer", *families[:3], families[4]),
+        "The answer is a span of the given text: where it starts and where it ends.",
+    ),
+    quiz.Question(
+        "Shorten these minutes to five sentences.",
+        ("a new text from a text", *families[:4]),
+        "A whole text is read first, then another one is written.",
+    ),
+    quiz.Question(
+        "Finish this limerick.", ("generating text", *families[:2], *families[3:]), "One next token after another."
+    ),
+)
+
+# %% [markdown]
+# A large decoder today does all five by generating text. The heads survive where speed, price or a guaranteed form counts.
+#
+# ## Your course
+#
+# One small model goes through its whole life here: it is pretrained, tuned, aligned three ways, given documents, quantized.
+
+# %%
+from course_lib.syllabus import COURSE
+
+plots.course_map(COURSE, here="00")
+
+# %% [markdown]
+# ## Reflect
+#
+# Two short answers in your own words; a teacher reads them, or you do in a month.
+
+# %% [markdown] reflect="why_mask" points=1
+# **1.** A colleague reports: "Our classifier is 94 % accurate in tests with one text at a time, and 88 % in production, where texts
+# are batched." Name the likeliest cause in one sentence, and an experiment of a minute that would confirm it.
+#
+# A good answer: Padding leaks into the result (a mean or attention without a mask). Send one short text alone and again in a batch
+# with a long one: its scores must not change.
+
+# %% [markdown] reflect="why_cuts" points=1
+# **2.** The published loss was wrong for years, and models trained with it still worked. Why did nobody notice, and which data would
+# have shown it at once?
+#
+# A good answer: With pieces of similar token counts a mean of means is close to the true mean, so curves look normal and nothing
+# crashes. Texts of very different lengths in small pieces show it, or a comparison of two ways of cutting the same batch.
+
+# %% [markdown]
+# ## Is everything in order?
+#
+# Save the notebook (Ctrl+S), then run this cell. It runs your saved notebook from the top in a fresh kernel, where nothing
+# is left over from cells that you have changed, and says what would be marked.
+
+# %%
+from course_lib import desk
+
+desk.check_mine("00_start_here")
+
+# %% [markdown]
+# ## You can now
+#
+# - write a softmax and a log-probability that no score breaks, and say why the obvious version fails;
+# - average texts of different lengths, and test that neighbours and cuts change nothing;
+# - place a model in its family, and a task in its kind.
+#
+# **Read on:** *Attention Is All You Need* ([arXiv 1706.03762](https://arxiv.org/abs/1706.03762)) is the paper at the left end
+# of the timeline; its section 3 is lesson 01. *Bug Fixes in LLM Training: Gradient Accumulation* (Unsloth's blog, 2024) tells the
+# story of the clinic from the inside.
+#
+# **Next:** lesson 01 builds the model that knows where words stand.

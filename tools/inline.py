@@ -1,0 +1,194 @@
+"""An exercise cell's one import line becomes the library's own text, ready to be blanked.
+
+`from course_lib.masks import masked_mean` turns into that function: imports it needs, signature, docstring
+and guard asserts outside, the rest of the body between nbgrader's solution markers. Exercise, solution and
+importable implementation are therefore one text. A name that cannot be resolved stops the build.
+"""
+
+import ast
+import builtins
+import symtable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+
+
+class BuildError(Exception):
+    """The lesson cannot be built; the message says what to change."""
+
+
+@dataclass
+class Bound:
+    """What the notebook's cells have defined so far: name -> where it comes from ("torch", "torch.Tensor")."""
+
+    names: dict[str, str] = field(default_factory=dict)
+
+    def add_cell(self, source: str) -> None:
+        for node in ast.parse(source).body:
+            self.names.update(imported_names(node))
+
+
+def module_path(module: str) -> Path:
+    path = ROOT / Path(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def imported_names(node: ast.stmt) -> dict[str, str]:
+    """name -> origin for an import statement, nothing for any other statement."""
+    if isinstance(node, ast.Import):
+        return {alias.asname or alias.name.partition(".")[0]: alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        return {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return {}
+
+
+def origins(module: str) -> dict[str, str]:
+    """Where every top-level name of a module comes from: an import, or the module itself."""
+    found = {}
+    for node in ast.parse(module_path(module).read_text()).body:
+        found.update(imported_names(node))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found[node.name] = f"{module}.{node.name}"
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found.update({t.id: f"{module}.{t.id}" for t in targets if isinstance(t, ast.Name)})
+    return found
+
+
+def free_names(source: str, own: str) -> list[str]:
+    """The global names that a definition uses, in order of the alphabet, without builtins."""
+    names: set[str] = set()
+
+    def visit(table: symtable.SymbolTable, top: bool) -> None:
+        for symbol in table.get_symbols():
+            if symbol.is_referenced() and (top or symbol.is_global()):
+                names.add(symbol.get_name())
+        for child in table.get_children():
+            visit(child, top=False)
+
+    visit(symtable.symtable(source, "<answer>", "exec"), top=True)
+    return sorted(n for n in names if n != own and not hasattr(builtins, n) and not n.startswith("__"))
+
+
+def import_lines(names: list[str], module: str, bound: Bound, answers: set[str]) -> list[str]:
+    """Import statements for what is not there yet. Earlier exercises are there: the learner's own."""
+    known, plain, members = origins(module), [], {}
+    for name in names:
+        if name not in known:
+            raise BuildError(
+                f"{module}: the name {name!r} is used by an exercise but defined nowhere at top level"
+            )
+        origin = known[name]
+        if origin in answers or bound.names.get(name) == origin:
+            continue
+        if name in bound.names:
+            raise BuildError(f"{name!r} means {bound.names[name]} in the lesson, but {origin} in {module}")
+        bound.names[name] = origin
+        parent, _, last = origin.rpartition(".")
+        if parent and origin not in _plain_imports(module):
+            members.setdefault(parent, []).append(last if last == name else f"{last} as {name}")
+        else:
+            plain.append(
+                f"import {origin}" if origin.partition(".")[0] == name else f"import {origin} as {name}"
+            )
+    return sorted(plain) + [
+        f"from {parent} import {', '.join(sorted(m))}" for parent, m in sorted(members.items())
+    ]
+
+
+def _plain_imports(module: str) -> set[str]:
+    tree = ast.parse(module_path(module).read_text())
+    return {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+
+
+def _without_how(lines: list[str]) -> list[str]:
+    """A docstring's paragraph that begins with "How:" gives the answer away; the stub does without it."""
+    kept, dropping = [], False
+    for line in lines:
+        if line.strip().startswith("How:"):
+            dropping = True
+        elif dropping and (not line.strip() or line.strip() in ('"""', "'''")):
+            dropping = False
+            if not line.strip():
+                continue
+        if not dropping:
+            kept.append(line)
+    while len(kept) > 1 and kept[-1].strip() == '"""' and not kept[-2].strip():
+        del kept[-2]
+    return kept
+
+
+def _blanked(node: ast.FunctionDef, lines: list[str], keep: tuple[str, ...]) -> list[str]:
+    """The function's lines with everything but signature, docstring, guards and kept lines between markers."""
+    body = node.body
+    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+    has_docstring = isinstance(body[0], ast.Expr) and isinstance(
+        getattr(body[0], "value", None), ast.Constant
+    )
+    out = lines[first - 1 : body[0].lineno - 1]
+    cursor = body[0].lineno
+    if has_docstring:
+        out += _without_how(lines[body[0].lineno - 1 : body[0].end_lineno])
+        cursor = body[0].end_lineno + 1
+        body = body[1:]
+    indent = " " * node.body[0].col_offset
+    inside, at_top = False, True
+    for statement in body:
+        source = lines[statement.lineno - 1].strip()
+        stays = (at_top and isinstance(statement, ast.Assert)) or any(source.startswith(k) for k in keep)
+        at_top = at_top and isinstance(statement, ast.Assert)
+        if inside == stays:
+            out.append(indent + (END if stays else BEGIN))
+            inside = not stays
+        out += lines[cursor - 1 : statement.end_lineno]
+        cursor = statement.end_lineno + 1
+    if not inside and BEGIN not in "\n".join(out):
+        raise BuildError(f"{node.name}: nothing of the body is left to write")
+    return out + ([indent + END] if inside else [])
+
+
+def definition(module: str, name: str) -> ast.stmt:
+    for node in ast.parse(module_path(module).read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return node
+    raise BuildError(f"{module} has no function or class called {name!r} at top level")
+
+
+def answer_cell(
+    line: str, bound: Bound, answers: set[str], methods: tuple[str, ...] = (), keep: tuple[str, ...] = ()
+) -> tuple[str, str]:
+    """The exercise cell for one import line, and the origin ("course_lib.masks.masked_mean") of its answer."""
+    statements = ast.parse(line).body
+    if len(statements) != 1 or not isinstance(statements[0], ast.ImportFrom) or len(statements[0].names) != 1:
+        raise BuildError(f"an exercise cell holds one line `from module import name`, not: {line}")
+    module, name = statements[0].module, statements[0].names[0].name
+    node = definition(module, name)
+    lines = module_path(module).read_text().splitlines()
+    start = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+    if isinstance(node, ast.FunctionDef):
+        text = _blanked(node, lines, keep)
+    else:
+        text = _blanked_class(node, lines, methods, keep)
+    source = "\n".join(lines[start - 1 : node.end_lineno])
+    imports = import_lines(free_names(source, name), module, bound, answers)
+    return "\n".join([*imports, *([""] * 2 if imports else []), *text]), f"{module}.{name}"
+
+
+def _blanked_class(
+    node: ast.ClassDef, lines: list[str], methods: tuple[str, ...], keep: tuple[str, ...]
+) -> list[str]:
+    functions = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
+    if not methods or set(methods) - set(functions):
+        raise BuildError(
+            f'{node.name}: name the methods to write, e.g. methods="forward"; it has {sorted(functions)}'
+        )
+    start = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+    out, cursor = [], start
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name in methods:
+            first = min([item.lineno, *(d.lineno for d in item.decorator_list)])
+            out += lines[cursor - 1 : first - 1] + _blanked(item, lines, keep)
+            cursor = item.end_lineno + 1
+    return _without_how(out + lines[cursor - 1 : node.end_lineno])

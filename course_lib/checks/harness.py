@@ -11,6 +11,7 @@ import functools
 import inspect
 import os
 import secrets
+import sys
 import textwrap
 import traceback as traceback_module
 import types
@@ -206,11 +207,26 @@ def _library_out_of_reach(exercise: Exercise) -> Iterator[None]:
         for function, _ in blocked:
             function.__code__ = out_of_reach.__code__
         yield
+        if _replaced(exercise):
+            raise LibraryCalled
     except LibraryCalled:
         raise CheckFailed(message) from None
     finally:
         for function, code in blocked:
             function.__code__ = code
+        _put_back(exercise)
+
+
+def _replaced(exercise: Exercise) -> bool:
+    """Did an answer load the library's module anew, to get at an unguarded copy?"""
+    library = exercise.library or exercise.about
+    return getattr(sys.modules.get(library.__module__), library.__name__, None) is not library
+
+
+def _put_back(exercise: Exercise) -> None:
+    library = exercise.library or exercise.about
+    if _replaced(exercise) and library.__module__ in sys.modules:
+        setattr(sys.modules[library.__module__], library.__name__, library)
 
 
 class LibraryCalled(BaseException):

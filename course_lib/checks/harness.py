@@ -202,31 +202,21 @@ def _library_out_of_reach(exercise: Exercise) -> Iterator[None]:
 
         raise LibraryCalled
 
+    module = sys.modules[(exercise.library or exercise.about).__module__]
+    before = dict(vars(module))
     blocked = [(function, function.__code__) for function in _functions_to_block(exercise)]
     try:
         for function, _ in blocked:
             function.__code__ = out_of_reach.__code__
         yield
-        if _replaced(exercise):
+        if vars(module) != before:  # loaded anew, to get at an unguarded copy
             raise LibraryCalled
     except LibraryCalled:
         raise CheckFailed(message) from None
     finally:
         for function, code in blocked:
             function.__code__ = code
-        _put_back(exercise)
-
-
-def _replaced(exercise: Exercise) -> bool:
-    """Did an answer load the library's module anew, to get at an unguarded copy?"""
-    library = exercise.library or exercise.about
-    return getattr(sys.modules.get(library.__module__), library.__name__, None) is not library
-
-
-def _put_back(exercise: Exercise) -> None:
-    library = exercise.library or exercise.about
-    if _replaced(exercise) and library.__module__ in sys.modules:
-        setattr(sys.modules[library.__module__], library.__name__, library)
+        vars(module).update(before)
 
 
 class LibraryCalled(BaseException):

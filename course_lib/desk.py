@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+DESK = Path(os.environ.get("COURSE_DESK") or ROOT / "work")
 LARGEST = 5_000_000  # bytes; a larger notebook is refused by most ways to hand it in
 BLANK_REFLECTION = "YOUR ANSWER HERE"
 
@@ -40,7 +41,7 @@ def released(name: str) -> Path:
 
 
 def mine(name: str) -> Path:
-    return ROOT / "work" / name / f"{name}.ipynb"
+    return DESK / name / f"{name}.ipynb"
 
 
 def open_desk() -> list[str]:
@@ -84,7 +85,7 @@ def reset(number: str, exercise: str) -> str:
         raise DeskError(
             f"The cell of {exercise} is no longer in {_short(mine(name))}. Insert one and paste it from notebooks/."
         )
-    backup = ROOT / "work" / "backup" / name / f"{exercise}-{datetime.now():%Y%m%d-%H%M%S-%f}.py"
+    backup = DESK / "backup" / name / f"{exercise}-{datetime.now():%Y%m%d-%H%M%S-%f}.py"
     backup.parent.mkdir(parents=True, exist_ok=True)
     backup.write_text("\n\n".join(cell.source for cell in cells) + "\n")
     for cell in cells:

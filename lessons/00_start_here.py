@@ -9,13 +9,14 @@
 #
 # **You need** some Python and a first look at PyTorch tensors. The quiz below tells you whether that is enough.
 #
-# About 30 minutes; the tour of the field in the last part can wait for another evening.
+# About 40 minutes: 25 for the exercises, and 15 for a tour of the field that can wait for another evening.
 
 # %%
 import torch
 
 from course_lib import checks, landscape, runtime
 from course_lib.plotting import start_here as plots
+from course_lib.plotting.tables import Table
 from course_lib.widgets import controls, quiz
 
 device = runtime.start(seed=0)
@@ -453,7 +454,10 @@ assert accuracy(model, twisted) == 0.5
 #
 # A large batch does not fit into memory, so it is cut into pieces; each piece's loss is computed, and the results are
 # averaged. It looked so natural that the Trainer of `transformers` did it until October 2024 (pull request 34191),
-# with unsloth, axolotl and others; mlx-lm's repair came in 2026. Here is our re-creation.
+# with unsloth, axolotl and others; a repair of mlx-lm was proposed as late as 2026. `published_loss` is our re-creation.
+#
+# Take one batch of four texts: three long ones that the model reads well, and a short one that surprises it. We cut it in
+# three ways. **Guess:** which cut reports the largest loss?
 
 
 # %%
@@ -462,11 +466,6 @@ def published_loss(losses, masks):
     return sum(means) / len(means)
 
 
-# %% [markdown]
-# One batch of four texts: three long ones that the model reads well, and a short one that surprises it. We cut it in three
-# ways. **Guess:** which cut gives the largest loss?
-
-# %%
 batch_losses = torch.full((4, 10), 1.0)
 batch_losses[3] = 5.0
 batch_mask = torch.arange(10) < torch.tensor([[10], [10], [10], [2]])
@@ -569,9 +568,8 @@ for name, (ours, theirs) in pairs.items():
     torch.testing.assert_close(ours, theirs)
 
 # %% [markdown]
-# The last line is the clinic's patient after its repair: `num_items_in_batch` is the count of *all* kept tokens, handed to
-# every piece. And the library's own `pipeline()` has the same three steps as yours. It runs here on a small random
-# BERT, so its verdict means nothing, but its parts do:
+# The last line is the clinic's patient after its repair: every piece is told the count of *all* kept tokens. The library's
+# own `pipeline()` has the same three steps as yours. Here it runs on a small random BERT, so its verdict means nothing:
 
 # %%
 from transformers import pipeline as library_pipeline
@@ -597,13 +595,14 @@ print(f"postprocess: {reader.postprocess(outputs)}")
 # %%
 from course_lib import timeline
 
-for claim in timeline.CIRCULATING_TIMELINE:
-    print(f"{claim[1]}  {claim[0]}")
+Table(("month", "name"), [(month, name) for name, month, _ in timeline.CIRCULATING_TIMELINE])
 
 # %%
-says = {"paper": "the paper's month", "release": "a release's month", "neither": "neither: wrong"}
-for claim in timeline.CIRCULATING_TIMELINE:
-    print(f"{claim[0]:12} claimed {claim[1]}, paper {timeline.arxiv_month(claim[2])}  {says[timeline.verdict(claim)]}")
+says = {"paper": "the paper's month", "release": "a release's month", "neither": "wrong: neither"}
+Table(
+    ("name", "claimed", "paper", "so the claim is"),
+    [(c[0], c[1], timeline.arxiv_month(c[2]), says[timeline.verdict(c)]) for c in timeline.CIRCULATING_TIMELINE],
+)
 
 # %%
 plots.timeline([m.month for m in timeline.TIMELINE], [m.name for m in timeline.TIMELINE])
@@ -627,29 +626,34 @@ plots.sizes({name: total for name, (total, active) in counts.items()})
 
 # %%
 columns = ("norm", "activation", "positions", "heads", "kv_heads", "tied", "experts")
-print(f"{'':12}" + "".join(f"{column:>14}" for column in columns))
-for family in landscape.FAMILIES:
-    card = landscape.card(landscape.build(family))
-    print(f"{family:12}" + "".join(f"{str(card[column]).replace('rotary in ', 'rot. '):>14}" for column in columns))
+cards = {family: landscape.card(landscape.build(family)) for family in landscape.FAMILIES}
+Table(("family", *columns), [(family, *(card[column] for column in columns)) for family, card in cards.items()])
 
 # %% [markdown]
 # Only one of them has LayerNorm and a table of positions; it is also the oldest. Everyone else settled on RMSNorm and
-# rotary positions. Fewer key/value heads than heads save memory while generating. "Experts" are read as (all, used per token).
+# rotary positions. Fewer key/value heads than heads save memory while generating. *Tied* models use one matrix to read
+# tokens and to score them. *Experts* counts all of them and those that one token visits.
 #
 # **Which species?** People speak of four kinds. They are not four architectures.
 
 # %%
-for name, species in landscape.SPECIES.items():
-    print(f"{name}: logits {landscape.species_shape(name)}\n    {species.what}\n")
+Table(
+    ("people say", "what it is", "logits (B, T, V)"),
+    [(name, species.what, landscape.species_shape(name)) for name, species in landscape.SPECIES.items()],
+)
 
 # %% [markdown]
 # **Which tasks?** Language tasks fall into five families by what goes in and what comes out. The head of the model decides:
 
 # %%
-ids = torch.arange(3, 11).unsqueeze(0)  # one text of eight tokens
-for name, task in landscape.TASKS.items():
-    print(f"{name}: {task.takes} -> {task.gives}")
-    print(f"    {task.example[0]!r} -> {task.example[1]!r}    ids {tuple(ids.shape)} -> {landscape.task_shapes(name, ids)}")
+eight = torch.arange(3, 11).unsqueeze(0)  # one text of eight tokens: (1, 8)
+Table(
+    ("family", "in", "out", "example", "live shapes"),
+    [
+        (name, task.takes, task.gives, " → ".join(task.example), landscape.task_shapes(name, eight))
+        for name, task in landscape.TASKS.items()
+    ],
+)
 
 # %% [markdown]
 # Match them yourself:

@@ -32,7 +32,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 def execute(notebook: NotebookNode, profile: str = "full") -> NotebookNode:
     """Run a notebook in a fresh kernel and an empty folder; adds measured seconds and peak memory."""
-    environment = {"COURSE_PROFILE": profile, "TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore"}
+    environment = {"COURSE_PROFILE": profile, "TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "COURSE_DESK": "/nowhere"}
     before = {key: os.environ.get(key) for key in environment}
     os.environ.update(environment)
     try:

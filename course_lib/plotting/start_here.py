@@ -6,6 +6,8 @@ import numpy as np
 
 from course_lib.plotting.style import BLUE, GREEN, GREY, INK, ORANGE, RED, Picture, canvas, label
 
+PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # behind a text that lies over lines
+
 
 def overflow(shifts: Sequence[float], naive: Sequence[float], safe: Sequence[float]) -> Picture:
     """The same three scores, shifted together: what each formula says about the best one."""
@@ -139,7 +141,7 @@ def timeline(months: Sequence[str], names: Sequence[str]) -> Picture:
     for year, name, row in zip(years, names, rows, strict=True):
         axes.plot([year, year], [0, row], color=GREY, linewidth=0.8, zorder=1)
         axes.plot(year, 0, "o", color=BLUE, markersize=5)
-        axes.text(year, row, f" {name}", ha="left", va="center", fontsize=9, color=INK)
+        axes.text(year + 0.05, row, name, va="center", fontsize=9, color=INK, zorder=3, bbox=PAPER)
     axes.axhline(0, color=BLUE, linewidth=1.5)
     axes.set_ylim(-0.6, max(rows) + 1)
     axes.set_xlim(min(years) - 0.3, max(years) + 1.4)
@@ -149,7 +151,7 @@ def timeline(months: Sequence[str], names: Sequence[str]) -> Picture:
     late = sum(year >= years[-1] - 3 for year in years)
     label(
         axes,
-        f"{late} of these {len(years)} milestones fall into the last three years",
+        f"{late} of these {len(years)} milestones fall into its last three years",
         "year of the paper or release",
         "",
     )
@@ -224,9 +226,24 @@ def course_map(lessons: Sequence[tuple[str, str, str]], here: str) -> Picture:
         axes.text(
             x + 0.48, row + 0.44, f"{number}  {title}", ha="center", va="center", fontsize=9.5, color=ink
         )
+    for index in range(len(lessons) - 1):
+        _step(axes, index)
     for index, part in enumerate(parts):
         axes.text(0.03 + index * 3 / len(parts), -0.15, f"■ {part}", color=colours[part], fontsize=9.5)
     axes.set_xlim(0, 3)
     axes.set_ylim((len(lessons) + 2) // 3, -0.4)
     axes.axis("off")
     return Picture(figure, "Map of the course: " + "; ".join(f"{n} {t} ({p})" for n, t, p in lessons) + ".")
+
+
+def _step(axes, index: int) -> None:
+    """An arrow from one lesson of the corridor to the next."""
+    row, column = divmod(index, 3)
+    x = column if row % 2 == 0 else 2 - column
+    forward = 1 if row % 2 == 0 else -1
+    if column == 2:  # round the corner
+        start, end = (x + 0.48, row + 0.79), (x + 0.48, row + 1.09)
+    else:
+        start = (x + (0.96 if forward == 1 else 0.0), row + 0.44)
+        end = (start[0] + 0.05 * forward, row + 0.44)
+    axes.annotate("", xy=end, xytext=start, arrowprops={"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0})

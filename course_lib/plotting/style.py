@@ -16,6 +16,7 @@ INK, BLUE, ORANGE, GREEN, RED, GREY = "#222222", "#0072B2", "#E69F00", "#009E73"
 COLOURS = (BLUE, ORANGE, GREEN, RED)
 SETTINGS = {
     "axes.edgecolor": GREY,
+    "axes.axisbelow": True,
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,

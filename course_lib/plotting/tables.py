@@ -1,0 +1,35 @@
+"""A table that a notebook shows as a table, and a terminal as aligned text."""
+
+import html
+from collections.abc import Sequence
+
+
+class Table:
+    """Rows under column names; the last line of a cell displays it."""
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[object]]):
+        self.columns = list(columns)
+        self.rows = [[_plain(value) for value in row] for row in rows]
+
+    def _repr_html_(self) -> str:
+        head = "".join(f'<th style="text-align:left">{html.escape(name)}</th>' for name in self.columns)
+        body = "".join(
+            "<tr>" + "".join(f'<td style="text-align:left">{html.escape(value)}</td>' for value in row) + "</tr>"
+            for row in self.rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def __repr__(self) -> str:
+        lines = [self.columns, *self.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
+        return "\n".join("  ".join(f"{v:{w}}" for v, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " / ".join(map(str, value))
+    return str(value)

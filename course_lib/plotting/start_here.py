@@ -246,4 +246,6 @@ def _step(axes, index: int) -> None:
     else:
         start = (x + (0.96 if forward == 1 else 0.0), row + 0.44)
         end = (start[0] + 0.05 * forward, row + 0.44)
-    axes.annotate("", xy=end, xytext=start, arrowprops={"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0})
+    axes.annotate(
+        "", xy=end, xytext=start, arrowprops={"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0}
+    )

@@ -14,7 +14,9 @@ class Table:
     def _repr_html_(self) -> str:
         head = "".join(f'<th style="text-align:left">{html.escape(name)}</th>' for name in self.columns)
         body = "".join(
-            "<tr>" + "".join(f'<td style="text-align:left">{html.escape(value)}</td>' for value in row) + "</tr>"
+            "<tr>"
+            + "".join(f'<td style="text-align:left">{html.escape(value)}</td>' for value in row)
+            + "</tr>"
             for row in self.rows
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -22,7 +24,9 @@ class Table:
     def __repr__(self) -> str:
         lines = [self.columns, *self.rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
-        return "\n".join("  ".join(f"{v:{w}}" for v, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+        return "\n".join(
+            "  ".join(f"{v:{w}}" for v, w in zip(line, widths, strict=True)).rstrip() for line in lines
+        )
 
 
 def _plain(value: object) -> str:

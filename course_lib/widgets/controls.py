@@ -10,10 +10,16 @@ from course_lib.plotting.style import Picture
 
 def slider(start: float, low: float, high: float, step: float, label: str) -> widgets.FloatSlider:
     """A slider with its name in full beside it."""
-    style = {"description_width": "initial"}
-    layout = widgets.Layout(width="26em")
+    decimals = len(f"{step:f}".rstrip("0").partition(".")[2])
     return widgets.FloatSlider(
-        start, min=low, max=high, step=step, description=label, style=style, layout=layout
+        start,
+        min=low,
+        max=high,
+        step=step,
+        description=label,
+        readout_format=f".{decimals}f",
+        style={"description_width": "initial"},
+        layout=widgets.Layout(width="32em", max_width="100%"),
     )
 
 
@@ -24,15 +30,14 @@ def explore(draw: Callable[..., Picture], **controls: widgets.Widget) -> None:
         return draw(**{name: control.value for name, control in controls.items()})
 
     still = picture()
-    image = widgets.Image(value=still.png, format="png")
-    image.layout.max_width = "100%"
+    shown = widgets.HTML(still.html())  # widgets.Image has no alt text, and stretches over the page
 
     def redraw(_: dict) -> None:
-        image.value = picture().png
+        shown.value = picture().html()
 
     for control in controls.values():
         control.observe(redraw, names="value")
-    show_live(widgets.VBox([*controls.values(), image]), *still._repr_mimebundle_())
+    show_live(widgets.VBox([*controls.values(), shown]), *still._repr_mimebundle_())
 
 
 def show_live(box: widgets.Widget, data: dict, metadata: dict) -> None:

@@ -1,0 +1,212 @@
+"""What all checks share: short messages, the library out of reach, skip, and stand-ins when marks are given."""
+
+import inspect
+import re
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from course_lib import checks, logprobs, masks, pipeline
+from course_lib.checks import harness, start_here
+from tools import graders
+from tools.lessons import lessons, read
+
+
+def said(check, answer, **options) -> str:
+    with pytest.raises(harness.CheckFailed) as failure:
+        check(answer, **options)
+    return str(failure.value)
+
+
+def right_softmax(scores):
+    return torch.softmax(scores, -1)
+
+
+def test_a_right_answer_prints_two_or_three_sentences_and_returns_nothing(capsys):
+    assert start_here.softmax(right_softmax) is None
+    out = capsys.readouterr()
+    assert out.out.startswith("softmax is right.")
+    assert 1 <= out.out.count(". ") + 1 <= 3
+    assert out.err == ""
+
+
+def test_jupyter_shows_the_message_and_no_trace():
+    with pytest.raises(harness.CheckFailed) as failure:
+        start_here.softmax(torch.sigmoid)
+    lines = failure.value._render_traceback_()
+    assert "Not yet." in lines[0]
+    assert len("\n".join(lines).splitlines()) <= 5
+    assert "Traceback" not in "".join(lines)
+
+
+def test_the_whole_trace_is_there_on_request(capsys):
+    def broken(scores):
+        return scores + torch.ones(3, 4, 5)
+
+    said(start_here.softmax, broken)
+    checks.traceback()
+    assert "in broken" in capsys.readouterr().out
+    start_here.softmax(right_softmax)
+    capsys.readouterr()
+    checks.traceback()
+    assert "No check has failed" in capsys.readouterr().out
+
+
+def test_an_exception_inside_an_answer_is_told_with_its_line():
+    def typo(scores):
+        return scores.expp()
+
+    message = said(start_here.softmax, typo)
+    assert "AttributeError" in message
+    assert "scores.expp()" in message
+
+
+def test_an_exercise_that_is_not_written_says_so_and_one_that_needs_it_names_it():
+    def softmax(scores):
+        raise NotImplementedError
+
+    def best_labels(logits, labels):
+        return softmax(logits)
+
+    assert "softmax is not written yet" in said(start_here.softmax, softmax)
+    assert "calls softmax, which is not written yet" in said(start_here.best_labels, best_labels)
+
+
+def test_changing_the_input_is_refused():
+    def in_place(scores):
+        scores -= scores.max(-1, keepdim=True).values
+        return torch.softmax(scores, -1)
+
+    assert "changed its own input" in said(start_here.softmax, in_place)
+
+
+def test_a_check_leaves_no_trace_in_the_lessons_random_numbers():
+    def noisy(scores):
+        torch.rand(3)
+        return torch.softmax(scores, -1)
+
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    start_here.softmax(noisy)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_the_library_works_again_after_a_check():
+    said(start_here.softmax, lambda scores: logprobs.softmax(scores))
+    assert torch.allclose(logprobs.softmax(torch.zeros(2)), torch.tensor([0.5, 0.5]))
+
+
+@pytest.fixture
+def marks(monkeypatch):
+    monkeypatch.setenv("COURSE_MARKS", "1")
+
+
+def notebook(*names: str) -> dict:
+    """A namespace in which the named exercises hold the solution's text and the others are blank."""
+    namespace: dict = {"torch": torch}
+    for cell in read(lessons("00")[0]).cells:
+        meta = cell.metadata.get("nbgrader", {})
+        if cell.cell_type == "code" and meta.get("solution"):
+            source = cell.source
+            if meta.grade_id not in names:
+                source = re.sub(
+                    r"( *)### BEGIN SOLUTION.*?### END SOLUTION",
+                    r"\1raise NotImplementedError",
+                    source,
+                    flags=re.S,
+                )
+            exec(source, namespace)
+    return namespace
+
+
+def test_when_marks_are_given_a_blank_answer_costs_only_itself(marks):
+    namespace = notebook("best_labels")
+    start_here.best_labels(namespace["best_labels"])
+    assert "not written yet" in said(start_here.softmax, namespace["softmax"])
+    with pytest.raises(NotImplementedError):  # the learner's own is back in its place
+        namespace["softmax"](torch.zeros(2))
+
+
+def test_while_learning_the_blank_answer_is_named_instead():
+    namespace = notebook("best_labels")
+    assert "calls softmax, which is not written yet" in said(start_here.best_labels, namespace["best_labels"])
+
+
+def test_a_stand_in_does_not_bring_the_library_back_to_the_exercise_under_test(marks):
+    namespace = notebook("best_labels")
+    exec("def softmax(scores): return torch.tensor([p for _, p in best_labels(scores, 'abc')])", namespace)
+    assert "RecursionError" in said(start_here.softmax, namespace["softmax"])
+
+
+def test_skip_puts_the_library_in_the_notebook_and_earns_nothing(monkeypatch, capsys):
+    Shell = SimpleNamespace(user_ns={})
+    monkeypatch.setattr("IPython.get_ipython", lambda: Shell)
+    monkeypatch.setattr(harness, "SKIPPED", set())
+    assert start_here.softmax  # the lesson's checks are known
+    checks.skip("softmax")
+    assert Shell.user_ns["softmax"] is logprobs.softmax
+    start_here.softmax(Shell.user_ns["softmax"])
+    assert "no points" in capsys.readouterr().out
+    monkeypatch.setenv("COURSE_MARKS", "1")
+    assert "earns no points" in said(start_here.softmax, Shell.user_ns["softmax"])
+    with pytest.raises(harness.CheckFailed, match="no exercise 'sofmax'"):
+        checks.skip("sofmax")
+
+
+def test_the_hidden_seed_is_the_classes_own_or_fresh(monkeypatch):
+    monkeypatch.setenv("COURSE_GRADING_SEED", "41")
+    assert checks.grading_seed() == 41
+    monkeypatch.delenv("COURSE_GRADING_SEED")
+    assert checks.grading_seed() != checks.grading_seed()
+
+
+def test_a_lesson_without_checks_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no checks for a lesson called 'nowhere'"):
+        _ = checks.nowhere
+
+
+# --- every lesson -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.name)
+def test_every_exercise_has_a_check_and_every_check_an_exercise(lesson):
+    cells = [
+        c.metadata.nbgrader for c in read(lesson).cells if c.cell_type == "code" and "nbgrader" in c.metadata
+    ]
+    answers = {meta.grade_id for meta in cells if meta.solution}
+    checked = {meta.grade_id.removeprefix("check_") for meta in cells if meta.grade}
+    __import__(f"course_lib.checks.{lesson.slug}")
+    declared = {name for name, exercise in harness.EXERCISES.items() if exercise.lesson == lesson.slug}
+    assert answers == checked == declared
+
+
+@pytest.mark.parametrize("name", sorted(harness.EXERCISES))
+def test_a_check_takes_at_most_fifty_milliseconds(name):
+    lesson = next(item for item in lessons() if item.slug == harness.EXERCISES[name].lesson)
+    answer = graders.solution_answers(lesson)[name]
+    started = time.process_time()
+    for _ in range(3):
+        graders.message(graders.Case(name, "timed", answer, right=True), harness.VISIBLE_SEED)
+    spent = (time.process_time() - started) * 1000 / 3
+    assert spent < 3 * graders.BUDGET_MS, (
+        f"{spent:.0f} ms; the budget is {graders.BUDGET_MS} and three times that is too slow"
+    )
+
+
+def test_no_message_of_a_check_contains_the_solutions_lines():
+    text = inspect.getsource(start_here)
+    messages = " ".join(re.findall(r'"([^"]{20,})"', text))
+    for function in (
+        logprobs.softmax,
+        logprobs.token_logprobs,
+        masks.masked_mean,
+        masks.accumulated_mean,
+        pipeline.best_labels,
+    ):
+        body = inspect.getsource(function).rpartition('"""')[2]
+        for line in body.strip().splitlines():
+            code = line.partition("#")[0].strip()
+            assert len(code) < 20 or code.startswith("assert") or code not in messages, code

@@ -43,6 +43,7 @@ c.Autograde.autograde_preprocessors = [
     ours.RobustExecute,
     stock.IgnorePattern,
     ClearMetadataPreprocessor,
+    ours.StillPictures,
     stock.LimitOutput,
     ours.LimitChars,
     stock.SaveAutoGrades,

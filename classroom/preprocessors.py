@@ -15,6 +15,7 @@ from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from traitlets import Integer, Unicode
 
 HIDDEN = re.compile(r"^ *### BEGIN HIDDEN TESTS\n(.*?)^ *### END HIDDEN TESTS *\n?", re.S | re.M)
+WIDGET = "application/vnd.jupyter.widget-view+json"
 DEFINITION = re.compile(r"^(?=@|def |class )", re.M)
 
 
@@ -140,11 +141,25 @@ class RobustExecute(Execute):
             return cell, resources
 
 
+class StillPictures(NbGraderPreprocessor):
+    """Autograde: a feedback page has no kernel and shows nothing for a live widget; its still picture it shows."""
+
+    def preprocess(self, nb, resources):
+        nb.metadata.pop("widgets", None)
+        return super().preprocess(nb, resources)
+
+    def preprocess_cell(self, cell, resources, index):
+        for output in cell.get("outputs", []):
+            if len(output.get("data", {})) > 1:
+                output.data.pop(WIDGET, None)
+        return cell, resources
+
+
 class LimitChars(NbGraderPreprocessor):
     """Autograde: stock LimitOutput counts lines, and one line can hold fifty megabytes."""
 
     max_chars = Integer(20_000, help="longest text kept of one output").tag(config=True)
-    max_image = Integer(2_000_000, help="longest base64 image kept").tag(config=True)
+    max_rich = Integer(2_000_000, help="longest picture (base64) or page kept").tag(config=True)
 
     def preprocess_cell(self, cell, resources, index):
         for output in cell.get("outputs", []):
@@ -159,13 +174,10 @@ class LimitChars(NbGraderPreprocessor):
 
     def _limit_data(self, data: NotebookNode) -> None:
         for mime in list(data):
-            limit = self.max_image if mime.startswith("image/") else self.max_chars
+            limit = self.max_chars if mime == "text/plain" else self.max_rich
             if len(str(data[mime])) > limit:
-                data[mime] = None
-        if None in data.values():
-            kept = {mime: value for mime, value in data.items() if value is not None}
-            data.clear()
-            data.update({"text/plain": "(output too long to keep)", **kept})
+                del data[mime]
+                data.setdefault("text/plain", "(output too long to keep)")
 
     def _cut(self, text: str) -> str:
         return text if len(text) <= self.max_chars else text[: self.max_chars] + "\n… (cut here)\n"

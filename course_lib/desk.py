@@ -198,17 +198,19 @@ def check_mine(name: str) -> None:
     """For a cell: check the saved copy of the lesson that this notebook is, once it is saved."""
     if os.environ.get("COURSE_MARKS") or os.environ.get("NBGRADER_EXECUTION"):
         return  # this *is* the fresh run
-    path = mine(name)
     here = Path.cwd() / f"{name}.ipynb"
-    path = here if here.exists() else path
+    path = mine(name)
+    if here.exists() or not Path.cwd().is_relative_to(ROOT):  # some editors start every kernel in ROOT
+        path = here
     if not path.exists():
         print(
-            f"{_short(path)} is not there, so there is nothing to check. `make lab` puts your copy on the desk."
+            f"{_short(mine(name))} is not there, so there is nothing to check. `make lab` puts your copy on the desk."
         )
         return
     if unsaved := _unsaved(load(path)):
         print(
-            f"The file on disk is older than what you ran ({', '.join(unsaved)}). Save with Ctrl+S, then run this again."
+            f"The file on disk is older than what you ran ({', '.join(unsaved)}). Save with Ctrl+S, then run this again.\n"
+            "(Saved already? Then a cell was changed after its last run: run it, save, and try again.)"
         )
         return
     saved = time.strftime("%H:%M", time.localtime(path.stat().st_mtime))

@@ -13,6 +13,7 @@
 
 # %%
 import torch
+from torch import Tensor
 
 from course_lib import checks, landscape, runtime
 from course_lib.plotting import start_here as plots

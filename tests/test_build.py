@@ -139,7 +139,9 @@ def test_a_later_exercise_uses_the_learners_earlier_one_instead_of_importing_it(
     source = exercise_of(course(text), "later")
     assert "import torch.nn.functional as F" in source
     assert "course_lib" not in source
-    assert "import Tensor" not in source, "already imported by the earlier cell"
+    assert "from torch import Tensor" in source, "an exercise cell with a syntax error takes no import along"
+    plain = exercise_of(course(text.replace("import torch\n", "import torch\nfrom torch import Tensor\n")), "later")
+    assert "import Tensor" not in plain, "an ordinary cell has imported it already"
 
 
 def test_lines_named_in_keep_stay_in_the_stub():

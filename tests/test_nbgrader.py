@@ -192,6 +192,7 @@ class Course:
     marks: dict[str, dict[str, tuple[float | None, bool]]]  # student -> cell -> points, to be read by hand
     export: dict[str, dict[str, str]]
     release: nbformat.NotebookNode
+    committed: bytes  # the student's notebook in the repository
 
     def points(self, name: str) -> float:
         return float(meta(cell_called(self.release, name))["points"])
@@ -210,7 +211,8 @@ class Course:
 def course(tmp_path_factory) -> Course:
     folder = tmp_path_factory.mktemp("course")
     _copy_course(folder)
-    said = {"generate_assignment": _nbgrader(folder, "generate_assignment", LESSON)}
+    committed = (ROOT / "notebooks" / LESSON / FILE).read_bytes()
+    said = {"generate_assignment": _nbgrader(folder, "generate_assignment", LESSON, "--force")}
     release = nbformat.read(folder / "notebooks" / LESSON / FILE, 4)
     for student, make in CLASS.items():
         (folder / "submitted" / student / LESSON).mkdir(parents=True)
@@ -220,10 +222,10 @@ def course(tmp_path_factory) -> Course:
     (folder / "submitted" / GARBLED / LESSON / FILE).write_text('{"cells": [')
     said["autograde"] = _nbgrader(folder, "autograde", LESSON)
     said["generate_feedback"] = _nbgrader(folder, "generate_feedback", LESSON)
-    said["export"] = _nbgrader(folder, "export", "--to", "marks.csv")
-    with (folder / "marks.csv").open() as file:
+    said["export"] = _nbgrader(folder, "export")
+    with (folder / "grades.csv").open() as file:
         export = {row["student_id"]: row for row in csv.DictReader(file)}
-    return Course(folder, said, _marks(folder), export, release)
+    return Course(folder, said, _marks(folder), export, release, committed)
 
 
 def _copy_course(folder: Path) -> None:
@@ -284,10 +286,9 @@ def says(name: str, source: str) -> str:
 
 
 def test_the_generated_release_is_the_committed_notebook_byte_for_byte(course):
-    made = course.folder / "notebooks" / LESSON / FILE
-    committed = ROOT / "notebooks" / LESSON / FILE
+    made = (course.folder / "notebooks" / LESSON / FILE).read_bytes()
     assert course.said["generate_assignment"].returncode == 0, course.said["generate_assignment"].stderr
-    assert made.read_bytes() == committed.read_bytes(), "run `make build`, then look at nbgrader_config.py"
+    assert made == course.committed, "run `make build`, then look at nbgrader_config.py"
 
 
 def test_no_file_beside_the_source_notebook_gets_into_the_release(course):
@@ -381,6 +382,13 @@ def test_feedback_shows_neither_hidden_tests_nor_solution_markers(course, studen
     assert "checks.start_here.softmax(softmax)" in page
     for secret in ("grading_seed", "HIDDEN TESTS", "BEGIN SOLUTION", "END SOLUTION"):
         assert secret not in page
+
+
+def test_feedback_shows_every_figure_of_the_lesson(course):
+    solution = nbformat.read(course.folder / "solutions" / LESSON / FILE, 4)
+    figures = [o for c in solution.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert figures
+    assert course.feedback("right").count("data:image/png;base64,") == len(figures)
 
 
 @pytest.mark.parametrize(

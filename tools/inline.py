@@ -21,7 +21,10 @@ class BuildError(Exception):
 
 @dataclass
 class Bound:
-    """What the notebook's cells have defined so far: name -> where it comes from ("torch", "torch.Tensor")."""
+    """What the notebook's ordinary cells have imported so far: name -> where it comes from ("torch.Tensor").
+
+    Exercise cells do not count: one with a syntax error must not take another one's imports along.
+    """
 
     names: dict[str, str] = field(default_factory=dict)
 
@@ -85,7 +88,6 @@ def import_lines(names: list[str], module: str, bound: Bound, answers: set[str])
             continue
         if name in bound.names:
             raise BuildError(f"{name!r} means {bound.names[name]} in the lesson, but {origin} in {module}")
-        bound.names[name] = origin
         parent, _, last = origin.rpartition(".")
         if parent and origin not in _plain_imports(module):
             members.setdefault(parent, []).append(last if last == name else f"{last} as {name}")

@@ -114,7 +114,7 @@ def _expand(cell: NotebookNode, lesson: Lesson, bound: Bound, answers: set[str],
             if not options.get("points"):
                 raise BuildError(f"{grade_id} needs points=")
             cell.metadata["nbgrader"]["points"] = int(options["points"])
-    if cell.cell_type == "code":
+    if cell.cell_type == "code" and "exercise" not in marks:
         bound.add_cell(cell.source)
 
 

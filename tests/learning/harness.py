@@ -90,7 +90,8 @@ def record(lesson: str, runs: Sequence[Run], folder: Path = CURVES) -> bool:
         curves[name] = [[float(f"{value:.4g}") for value in run.curves[name]] for run in runs]
     made_by = f"tests/learning/test_{lesson}.py, `make learning RECORD=1`"
     text = json.dumps({"made_by": made_by, "seeds": seeds, "curves": curves}, indent=1, allow_nan=False)
-    text = re.sub(r"\[[^][]*\]", lambda found: " ".join(found[0].split()), text)  # one seed, one line
+    one_line = re.compile(r"\[[-+\d.e,\s]+\]")  # one seed, one line
+    text = one_line.sub(lambda found: json.dumps(json.loads(found[0])), text)
     (folder / f"{lesson}.json").write_text(text + "\n")
     return True
 

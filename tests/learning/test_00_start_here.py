@@ -95,7 +95,9 @@ def test_with_the_masked_mean_no_neighbour_changes_a_verdict(eight_runs):
     at_most(eight_runs, "probability moved, masked mean", 1e-5)  # rounding of sums of other lengths
 
 
-def test_with_a_plain_mean_a_long_neighbour_moves_every_model_and_most_verdict_counts(eight_runs):
+def test_with_a_plain_mean_a_long_neighbour_moves_every_model_and_changes_verdicts_of_six_in_eight(
+    eight_runs,
+):
     # of 200 seeds, 9 changed no verdict, so "at every seed" is not claimed; the least probability moved was 0.35
     at_least(eight_runs, "probability moved, plain mean", 0.2)
     at_least(eight_runs, "verdicts changed, plain mean", 1, seeds=6)

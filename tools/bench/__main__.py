@@ -4,8 +4,6 @@ import argparse
 import importlib
 import pkgutil
 
-import torch
-
 from tools import bench
 from tools.bench.harness import FOLDER, Claim, Mismatch, run
 from tools.bench.table import TABLE, table
@@ -29,7 +27,6 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown := sorted({*options.name} - {*known}):
         parser.error(f"no claim is called {', '.join(unknown)}; there are {', '.join(known)}")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)  # other work may share the cores, and threads that wait for each other time that
     for name in [] if options.table else options.name or known:
         try:
             result = run(known[name])

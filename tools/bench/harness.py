@@ -2,29 +2,32 @@
 
 Times taken minutes apart on a busy machine say more about the machine than about the code. So the two are
 measured in turn, each pair in the reverse order of the one before, and only the ratio within a pair counts.
-The interval for the median comes from order statistics: it needs no assumption about the noise except that
-pairs do not influence each other. Left out: absolute times and memory, which do not carry over.
+Pairs of one process are not independent: where its memory happens to lie can change a ratio threefold
+(docs/bench/softmax.json). So several fresh processes measure, and the interval is taken over processes.
+Left out: absolute times and peak memory, which do not carry over.
 """
 
 import json
-import os
-import platform
 import re
-import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from math import comb, exp, log
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from timeit import Timer
 
 import torch
 from torch import Tensor
 
+from tools.bench.figures import summary
+from tools.bench.machine import machine
+
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "bench"
-PAIRS = 40
+PROCESSES = 8  # the fewest that give an interval of 99 %
+PAIRS = 10  # in each process
 LEAST_SECONDS = 0.02  # shorter measurements see the clock and the scheduler
-CONFIDENCE = 0.99  # not 0.95: the table has many rows, and one in twenty would be wrong by chance
 Side = Callable[[], Tensor | tuple[Tensor, ...]]
 
 
@@ -41,7 +44,7 @@ class Claim:
     faster: bool  # does the sentence say that ours takes less time?
     sizes: tuple[dict[str, int | str], ...]
     prepare: Callable[..., tuple[Side, Side]]  # (seed, **size) -> ours, theirs
-    atol: float = 1e-5  # largest difference of results; float32 log-probabilities near 10 are good to 1e-6
+    atol: float = 1e-5  # largest difference of results; a larger one carries its reason
 
 
 def in_words(size: dict[str, int | str]) -> str:
@@ -86,56 +89,38 @@ def measure(
     return ratios
 
 
-def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The k-th smallest and k-th largest value, which enclose the true median with this confidence.
-
-    All n values lie on one side of it like n coins that all show heads: each end fails with probability
-    P(at most k - 1 heads). k is the largest for which both ends together fail rarely enough.
-    """
-    n, k, outside = len(values), 0, 2 / 2 ** len(values)
-    while outside <= 1 - confidence:
-        k += 1
-        outside += 2 * comb(n, k) / 2**n
-    assert k, f"{n} pairs are too few for an interval of {confidence:.0%}; 8 are the fewest for 99 %"
-    return sorted(values)[k - 1], sorted(values)[n - k]
-
-
-def summary(ratios: Sequence[float]) -> dict:
-    """Median, quartiles and interval, on logarithms: swapping ours and theirs must turn r into 1 / r."""
-    logs = [log(ratio) for ratio in ratios]
-    first, middle, third = statistics.quantiles(logs, n=4, method="inclusive")
-    return {
-        "pairs": len(ratios),
-        "median": round(exp(middle), 3),
-        "quartiles": [round(exp(first), 3), round(exp(third), 3)],
-        "interval": [round(exp(end), 3) for end in median_interval(logs)],
-    }
-
-
-def machine() -> dict[str, str | int | float]:
-    """What a reader needs to know about where this was measured; no name of any computer."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return {
-        "processor": model or platform.machine(),
-        "cores": os.cpu_count() or 1,
-        "threads used": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "load average at start": round(os.getloadavg()[0], 2),
-    }
-
-
-def run(claim: Claim, seed: int = 0, folder: Path = FOLDER, **options) -> dict:
-    """Check, measure every size, and write FOLDER/NAME.json; nothing is written if any results differ."""
-    result = {"name": claim.name, "claim": claim.sentence, "faster": claim.faster, "seed": seed}
-    result |= {"machine": machine(), "rows": []}
+def ratios_by_size(claim: Claim, seed: int, **options) -> list[list[float]]:
+    """What one process contributes: for each size, the results compared, then a ratio for each pair."""
+    torch.set_num_threads(1)  # other work may share the cores, and threads would wait for each other
+    found = []
     for size in claim.sizes:
         ours, theirs = claim.prepare(seed, **size)
         require_same(claim, size, ours, theirs)
-        ratios = [round(ratio, 4) for ratio in measure(ours, theirs, **options)]
-        result["rows"].append({"size": in_words(size), **summary(ratios), "ratios": ratios})
-    text = re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), json.dumps(result, indent=1))
-    (folder / f"{claim.name}.json").write_text(text + "\n")  # each list of numbers on one line
+        found.append([round(ratio, 4) for ratio in measure(ours, theirs, **options)])
+    return found
+
+
+def in_fresh_process(work: Callable[[], list]) -> list:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work).result()
+
+
+def run(
+    claim: Claim,
+    folder: Path = FOLDER,
+    processes: int = PROCESSES,
+    start: Callable = in_fresh_process,
+    **options,
+) -> dict:
+    """Compare and measure every size in every process, with its number as seed; write FOLDER/NAME.json."""
+    result = {"name": claim.name, "claim": claim.sentence, "faster": claim.faster, "machine": machine()}
+    found = [start(partial(ratios_by_size, claim, seed, **options)) for seed in range(processes)]
+    by_size = [list(ratios) for ratios in zip(*found, strict=True)]  # one list per process
+    result["rows"] = [
+        {"size": in_words(size), **summary(ratios), "ratios": ratios}
+        for size, ratios in zip(claim.sizes, by_size, strict=True)
+    ]
+    one_line = re.compile(r"\[[-+\d.e,\s]+\]")  # each list of numbers
+    text = one_line.sub(lambda found: json.dumps(json.loads(found[0])), json.dumps(result, indent=1))
+    (folder / f"{claim.name}.json").write_text(text + "\n")
     return result

@@ -17,4 +17,5 @@ CLAIM = Claim(
     faster=False,
     sizes=tuple({"B": 8, "T": 64, "V": V} for V in (2048, 50257)),
     prepare=prepare,
+    atol=3e-5,  # at V = 50,257 the sum inside torch.softmax is off by 1e-5 in float32; ours by 2e-6, see tests/test_logprobs.py
 )

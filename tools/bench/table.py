@@ -4,17 +4,20 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.bench.harness import CONFIDENCE, FOLDER
+from tools.bench.figures import CONFIDENCE
+from tools.bench.harness import FOLDER
 
 TABLE = FOLDER.parent / "BENCH.md"
 HEAD = """# What is faster, and by how much
 
-Made by `python -m tools.bench` from the files in `docs/bench/`; never typed. Both sides got the same inputs and gave
-the same results before anything was timed. Each number is *time of ours ÷ time of theirs*, so 0.5 means that ours
-takes half as long. It is the median over pairs of measurements taken in turn. Where the interval contains 1, nothing
-is claimed. Ratios of another machine will differ.
+Made by `make bench` from the files in `docs/bench/`; never typed. Both sides get the same inputs, and nothing is
+timed before their results agree. Each number is *time of ours ÷ time of theirs*, so 0.5 means that ours takes half
+as long. It is the median over fresh processes, in each of which the two are measured in turn; the interval is for this
+median, the middle half is that of single pairs. Where the interval contains 1, nothing is claimed. A wide interval
+mostly means that processes differ in where their memory lies. Ratios of another machine will differ.
 """
-COLUMNS = f"| size | ours ÷ theirs | middle half | {CONFIDENCE:.0%} interval | pairs | measured |\n|---|---|---|---|---|---|"
+COLUMNS = f"""| size | ours ÷ theirs | {CONFIDENCE:.0%} interval | middle half of pairs | processes × pairs | measured |
+|---|---|---|---|---|---|"""
 
 
 def verdict(interval: Sequence[float], faster: bool) -> str:
@@ -34,8 +37,9 @@ def section(result: dict) -> str:
     """One claim: its sentence, a row for each size, and the machine."""
     lines = [f"## {result['name']}", "", f"*{result['claim']}*", "", COLUMNS]
     for row in result["rows"]:
-        cells = [row["size"], f"{row['median']:.2f}", between(row["quartiles"]), between(row["interval"])]
-        cells += [str(row["pairs"]), verdict(row["interval"], result["faster"])]
+        cells = [row["size"], f"{row['median']:.2f}", between(row["interval"]), between(row["quartiles"])]
+        cells += [f"{row['processes']} × {row['pairs'] // row['processes']}"]
+        cells += [verdict(row["interval"], result["faster"])]
         lines.append(f"| {' | '.join(cells)} |")
     where = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
     return "\n".join([*lines, "", f"Measured on: {where}.", ""])

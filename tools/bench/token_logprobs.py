@@ -40,4 +40,5 @@ CLAIM = Claim(
         for mode in ("forward", "forward and backward")
     ),
     prepare=prepare,
+    atol=3e-5,  # at V = 50,257 the sum inside log_softmax is off by 1e-5 in float32; ours by 2e-6, see tests/test_logprobs.py
 )

@@ -1,0 +1,230 @@
+"""The harness that times: on a clock of our own, so that what it should say is known."""
+
+import json
+import random
+import statistics
+from itertools import product
+
+import pytest
+import torch
+
+from tools.bench.__main__ import claims, main
+from tools.bench.harness import (
+    FOLDER,
+    PAIRS,
+    Claim,
+    Mismatch,
+    in_words,
+    machine,
+    measure,
+    median_interval,
+    repeats_needed,
+    require_same,
+    run,
+    summary,
+)
+from tools.bench.table import TABLE, table, verdict
+
+CLAIMS = claims()
+EIGHT = [2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0]
+
+
+class Clock:
+    """Time passes only when a function built by `taking` runs."""
+
+    def __init__(self, noise=0.0, slower_each_call=1.0):
+        self.now, self.calls = 0.0, []
+        self.noise, self.growth = noise, slower_each_call
+        self.draw = random.Random(0)
+
+    def __call__(self):
+        return self.now
+
+    def taking(self, seconds, name="", result=0.0):
+        def function():
+            noise = self.draw.uniform(1 - self.noise, 1 + self.noise)
+            self.now += seconds * noise * self.growth ** len(self.calls)
+            self.calls.append(name)
+            return torch.tensor(result)
+
+        return function
+
+
+def claim(ours, theirs, faster=True):
+    return Claim("planted", "Ours is quicker.", faster, ({"V": 1000},), lambda seed, V: (ours, theirs))
+
+
+# ---- figures
+
+
+def test_median_and_quartiles_of_eight_ratios_are_those_worked_on_paper():
+    ratios = [1 / 8, 1 / 4, 1 / 2, 1 / 2, 2, 2, 4, 8]  # logarithms base 2: -3 -2 -1 -1 1 1 2 3
+    found = summary(ratios)
+    assert found["median"] == 1.0  # halfway between 1/2 and 2 on logarithms, not 1.25
+    assert found["quartiles"] == [0.42, 2.378]  # a quarter of the way from 1/2 to 1/4: 2 ** -1.25
+    assert found["interval"] == [0.125, 8.0]
+
+
+def test_swapping_ours_and_theirs_turns_every_figure_into_its_inverse():
+    ratios = [random.Random(1).lognormvariate(0.5, 0.3) for _ in range(40)]
+    there, back = summary(ratios), summary([1 / ratio for ratio in ratios])
+    assert there["median"] * back["median"] == pytest.approx(1, abs=2e-3)  # figures have three decimals
+    assert there["interval"][0] * back["interval"][1] == pytest.approx(1, abs=2e-3)
+
+
+def test_eight_values_enclose_the_median_at_99_percent_and_seven_are_too_few():
+    assert median_interval(EIGHT) == (2.0, 19.0)  # both ends: 2 / 256 = 0.8 %
+    with pytest.raises(AssertionError, match="7 pairs are too few"):
+        median_interval(EIGHT[:7])  # 2 / 128 = 1.6 %
+
+
+def test_the_order_of_the_values_does_not_matter_and_lower_confidence_is_narrower():
+    assert median_interval(EIGHT[::-1]) == (2.0, 19.0)
+    assert median_interval(EIGHT, confidence=0.9) == (3.0, 17.0)  # 2 x (1 + 8) / 256 = 7 %
+    assert median_interval(EIGHT, confidence=0.7) == (5.0, 13.0)  # 2 x (1 + 8 + 28) / 256 = 29 %
+
+
+@pytest.mark.parametrize("n", [8, 11, 12, 14])
+def test_of_all_patterns_of_coins_one_in_a_hundred_at_most_misses_the_median(n):
+    low, high = median_interval(range(1, n + 1))  # values 1..n, so that the ends are ranks
+
+    def missed(k):  # fewer than k of n values on one side of the true median
+        return statistics.mean(not k <= sum(coins) <= n - k for coins in product((0, 1), repeat=n))
+
+    assert low + high == n + 1
+    assert missed(low) <= 0.01 < missed(low + 1)
+
+
+# ---- measuring
+
+
+def test_pairs_are_measured_in_alternating_order():
+    clock = Clock()
+    measure(clock.taking(0.03, "ours"), clock.taking(0.05, "theirs"), pairs=4, clock=clock)
+    measured = clock.calls[-8:]
+    assert measured == ["ours", "theirs", "theirs", "ours", "ours", "theirs", "theirs", "ours"]
+
+
+def test_a_function_twice_as_slow_is_measured_as_twice_as_slow_through_noise():
+    clock = Clock(noise=0.3)
+    found = summary(measure(clock.taking(0.002), clock.taking(0.001), clock=clock))
+    assert 1.6 < found["median"] < 2.5
+    assert found["interval"][0] > 1
+    assert found["pairs"] == PAIRS
+
+
+def test_the_same_function_twice_shows_no_difference():
+    clock = Clock(noise=0.3)
+    ratios = measure(clock.taking(0.03), clock.taking(0.03), clock=clock)
+    assert verdict(summary(ratios)["interval"], faster=True) == "no difference measured"
+
+
+def test_a_machine_that_grows_slower_favours_neither_side():
+    clock = Clock(slower_each_call=1.05)
+    ratios = measure(clock.taking(0.03), clock.taking(0.03), pairs=8, clock=clock)
+    assert ratios == pytest.approx([1 / 1.05, 1.05] * 4)  # ours first, then theirs first
+    assert summary(ratios)["median"] == 1.0
+
+
+def test_short_functions_are_repeated_until_a_measurement_takes_twenty_milliseconds():
+    clock = Clock()
+    assert repeats_needed(clock.taking(0.003), clock) == 8  # 4 x 3 ms would be 12
+    assert repeats_needed(clock.taking(0.5), clock) == 1
+
+
+def test_repeats_do_not_enter_the_ratio():
+    clock = Clock()  # 32 calls of ours against 1 of theirs
+    ratios = measure(clock.taking(0.001), clock.taking(0.04), pairs=2, clock=clock)
+    assert ratios == pytest.approx([1 / 40, 1 / 40])
+
+
+# ---- the same results, or nothing
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "says"),
+    [
+        (1.0, 1.1, r"planted at V = 1,000: results differ by 0.1, allowed is 1e-05. Nothing was timed."),
+        (float("nan"), 1.0, r"results differ by nan"),
+        ([1.0, 1.0], 1.0, r"ours gives shapes \[\(2,\)\], theirs \[\(\)\]. Nothing was timed."),
+    ],
+)
+def test_different_results_stop_with_a_sentence_before_anything_is_timed(tmp_path, ours, theirs, says):
+    clock = Clock()
+    wrong = claim(clock.taking(1.0, result=ours), clock.taking(1.0, result=theirs))
+    with pytest.raises(Mismatch, match=says):
+        run(wrong, folder=tmp_path, clock=clock)
+    assert len(clock.calls) == 2  # each side once, to compare
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_tensor_of_a_tuple_is_compared():
+    one, two = torch.tensor(1.0), torch.tensor(2.0)
+    pair = claim(lambda: (one, one), lambda: (one, two))
+    with pytest.raises(Mismatch, match="differ by 1,"):
+        require_same(pair, {"V": 1000}, *pair.prepare(0, V=1000))
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_the_claims_of_this_repository_compare_equal_things_at_small_sizes(name):
+    for size in CLAIMS[name].sizes:
+        small = size | {"V": 11}
+        require_same(CLAIMS[name], small, *CLAIMS[name].prepare(3, **small))
+
+
+# ---- what is reported
+
+
+@pytest.mark.parametrize(
+    ("interval", "faster", "says"),
+    [
+        ((0.4, 0.6), True, "less time, as claimed"),
+        ((0.4, 0.6), False, "less time, against the claim"),
+        ((1.4, 1.6), True, "more time, against the claim"),
+        ((1.4, 1.6), False, "more time, as claimed"),
+        ((0.4, 1.0), True, "no difference measured"),
+        ((1.0, 1.6), True, "no difference measured"),
+        ((0.99, 1.01), False, "no difference measured"),
+    ],
+)
+def test_an_interval_that_contains_1_is_never_a_win(interval, faster, says):
+    assert verdict(interval, faster) == says
+
+
+def test_a_run_writes_its_figures_and_the_table_repeats_them(tmp_path):
+    clock = Clock()
+    planted = claim(clock.taking(0.03), clock.taking(0.12))
+    run(planted, folder=tmp_path, pairs=8, clock=clock)
+    written = json.loads((tmp_path / "planted.json").read_text())
+    assert written["rows"][0]["ratios"] == [0.25] * 8
+    assert "| V = 1,000 | 0.25 | 0.25 to 0.25 | 0.25 to 0.25 | 8 | less time, as claimed |" in table(tmp_path)
+
+
+def test_the_committed_table_is_what_the_committed_measurements_give():
+    assert TABLE.read_text() == table()
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.json")), ids=lambda file: file.stem)
+def test_committed_figures_follow_from_the_ratios_and_belong_to_a_claim_as_it_stands(file):
+    result = json.loads(file.read_text())
+    stated = CLAIMS[file.stem]
+    assert (result["claim"], result["faster"]) == (stated.sentence, stated.faster)
+    assert [row["size"] for row in result["rows"]] == [in_words(size) for size in stated.sizes]
+    for row in result["rows"]:
+        assert {key: row[key] for key in summary(row["ratios"])} == summary(row["ratios"])
+
+
+def test_every_claim_was_measured():
+    assert {file.stem for file in FOLDER.glob("*.json")} == set(CLAIMS)
+
+
+def test_the_machine_is_described_without_a_name():
+    assert set(machine()) == {
+        "processor", "cores", "threads used", "python", "torch", "load average at start",
+    }  # fmt: skip
+
+
+def test_an_unknown_claim_is_answered_with_those_that_exist(capsys):
+    with pytest.raises(SystemExit):
+        main(["sofmax"])
+    assert "no claim is called sofmax; there are softmax, token_logprobs" in capsys.readouterr().err

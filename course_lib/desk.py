@@ -198,13 +198,12 @@ def check_mine(name: str) -> None:
     """For a cell: check the saved copy of the lesson that this notebook is, once it is saved."""
     if os.environ.get("COURSE_MARKS") or os.environ.get("NBGRADER_EXECUTION"):
         return  # this *is* the fresh run
-    here = Path.cwd() / f"{name}.ipynb"
-    path = mine(name)
-    if here.exists() or not Path.cwd().is_relative_to(ROOT):  # some editors start every kernel in ROOT
-        path = here
+    path = Path.cwd() / f"{name}.ipynb"
+    if not path.exists() and any(Path.cwd().is_relative_to(place) for place in (ROOT, DESK)):
+        path = mine(name)  # some editors start every kernel at the top; elsewhere this is no learner's copy
     if not path.exists():
         print(
-            f"{_short(mine(name))} is not there, so there is nothing to check. `make lab` puts your copy on the desk."
+            f"No saved copy of {name}.ipynb was found, so there is nothing to check. `make lab` puts one on your desk."
         )
         return
     if unsaved := _unsaved(load(path)):

@@ -15,7 +15,7 @@
 import torch
 from torch import Tensor
 
-from course_lib import checks, landscape, runtime
+from course_lib import checks, landscape, quizzes, runtime
 from course_lib.plotting import start_here as plots
 from course_lib.plotting.tables import Table
 from course_lib.widgets import controls, quiz
@@ -31,32 +31,7 @@ device = runtime.start(seed=0)
 # Six questions. Two wrong answers are fine: the lesson repeats what it needs.
 
 # %%
-quiz.quiz(
-    quiz.Question(
-        "What is torch.zeros(2, 3).sum(dim=1).shape?", ("(2,)", "(3,)", "(2, 3)"), "dim=1 is the one that disappears."
-    ),
-    quiz.Question(
-        "A has shape (4, 1), B has shape (3,). What is the shape of A + B?",
-        ("(4, 3)", "(4, 1)", "an error"),
-        "Shapes are lined up on the right; a dimension of 1, or a missing one, is stretched.",
-    ),
-    quiz.Question(
-        "x = torch.tensor([5, 7, 9]); what is x[torch.tensor([True, False, True])]?",
-        ("[5, 9]", "[7]", "[5, 0, 9]"),
-        "A mask of True and False selects.",
-    ),
-    quiz.Question("What is log(a × b)?", ("log a + log b", "log a × log b", "a log b"), "Products turn into sums."),
-    quiz.Question(
-        "Three probabilities are 0.5, 0.3 and p, and nothing else can happen. What is p?",
-        ("0.2", "0.15", "0.8"),
-        "Probabilities of everything that can happen sum to 1.",
-    ),
-    quiz.Question(
-        "In def f(x): x = x + 1, what does the caller's tensor x do?",
-        ("stays as it was", "grows by 1"),
-        "x + 1 is a new tensor. x += 1 would have changed the caller's.",
-    ),
-)
+quiz.quiz(*quizzes.PREREQUISITES)
 
 # %% [markdown]
 # Three or more wrong? Spend an hour with PyTorch's "Learn the Basics" and with the first chapters of a book on
@@ -265,7 +240,8 @@ checks.start_here.token_logprobs(token_logprobs)
 #
 # Numbers on a computer come in rectangles; texts do not. So short texts are filled up with **padding**, and a
 # **mask** remembers which positions are real. We name a mask after what True keeps.
-#
+
+# %% [markdown]
 # ### Exercise 3 · Pad a batch of texts
 #
 # *4 minutes · difficulty 1 of 3*
@@ -331,7 +307,8 @@ checks.start_here.masked_mean(masked_mean)
 #
 # Every use of a language model is a **pipeline** of three functions, whatever library hides them: text becomes
 # numbers, numbers become scores, scores become an answer. You have the first and most of the last.
-#
+
+# %% [markdown]
 # ### Exercise 5 · Read the answer off the scores
 #
 # *3 minutes · difficulty 1 of 3*
@@ -450,7 +427,8 @@ assert accuracy(model, twisted) == 0.5
 # Exactly one half, and no amount of training could change that: a mean does not know the order of what it averages, so
 # both reviews of a pair get the same answer. A model that reads has to know *where* a word stands and *which other
 # words* it belongs to. That is lesson 01.
-#
+
+# %% [markdown]
 # ## Bug clinic: the loss that depended on the memory of your machine
 #
 # A large batch does not fit into memory, so it is cut into pieces; each piece's loss is computed, and the results are
@@ -479,7 +457,8 @@ plots.cuts(list(reported), list(reported.values()), reported["one batch of 4"])
 # %% [markdown]
 # The same texts, the same model, and the loss more than doubles because of where the cut fell. The two tokens of the short
 # text weigh as much as the thirty of the others. So do their gradients.
-#
+
+# %% [markdown]
 # ### Exercise 6 · Repair the loss
 #
 # *3 minutes · difficulty 2 of 3*
@@ -660,28 +639,7 @@ Table(
 # Match them yourself:
 
 # %%
-families = ("whole sentences", "each word", "generating text", "extracting an answer", "a new text from a text")
-quiz.quiz(
-    quiz.Question("Is this review a complaint?", families, "One text in, one label out, as you built it above."),
-    quiz.Question(
-        "Mark every person and place in this report.",
-        ("each word", *families[:1], *families[2:]),
-        "Every token gets its own label.",
-    ),
-    quiz.Question(
-        "In which line does the contract name the price?",
-        ("extracting an answer", *families[:3], families[4]),
-        "The answer is a span of the given text: where it starts and where it ends.",
-    ),
-    quiz.Question(
-        "Shorten these minutes to five sentences.",
-        ("a new text from a text", *families[:4]),
-        "A whole text is read first, then another one is written.",
-    ),
-    quiz.Question(
-        "Finish this limerick.", ("generating text", *families[:2], *families[3:]), "One next token after another."
-    ),
-)
+quiz.quiz(*quizzes.TASK_FAMILIES)
 
 # %% [markdown]
 # A large decoder today does all five by generating text. The heads survive where speed, price or a guaranteed form counts.

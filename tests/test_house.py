@@ -17,7 +17,7 @@ ORDER = (  # a module imports only from lines above its own; docs/DESIGN.md has 
     "world",
     "runtime landscape timeline syllabus",
     "plotting",
-    "widgets",
+    "widgets quizzes",
     "checks",
     "desk",
 )

@@ -125,7 +125,7 @@ def answers(lesson: Lesson) -> list[Case]:
 
 def solution_answers(lesson: Lesson) -> dict[str, object]:
     """Run the instructor's exercise cells in one namespace, as a notebook would; name -> answer."""
-    namespace: dict = {"torch": torch, "__name__": f"notebook_{lesson.slug}"}
+    namespace: dict = {"torch": torch, "Tensor": torch.Tensor, "__name__": f"notebook_{lesson.slug}"}
     found = {}
     for cell in read(lesson).cells:
         meta = cell.metadata.get("nbgrader", {})

@@ -24,6 +24,13 @@ sync_api = pytest.importorskip("playwright.sync_api")
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "00_start_here"
+SOLUTION = ROOT / "solutions" / NAME / f"{NAME}.ipynb"
+FRESH, SAVED, STUDENT = (
+    "fresh.ipynb",
+    "saved.ipynb",
+    f"{NAME}.ipynb",
+)  # desk.check_mine knows the last by its name
+COPIES = {FRESH: SOLUTION, SAVED: SOLUTION, STUDENT: ROOT / "notebooks" / NAME / f"{NAME}.ipynb"}
 CHROMIUM = os.environ.get("CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
@@ -44,13 +51,12 @@ pytestmark = pytest.mark.skipif(  # tests/conftest.py makes a failure of it in C
 def lab(tmp_path_factory) -> Iterator[str]:
     """The address of a JupyterLab whose files and settings are all in a temporary folder."""
     folder = tmp_path_factory.mktemp("lab")
-    for copy, source in (("fresh", "solutions"), ("saved", "solutions"), ("work", "notebooks")):
-        notebook = nbformat.read(ROOT / source / NAME / f"{NAME}.ipynb", 4)
+    for copy, source in COPIES.items():
+        notebook = nbformat.read(source, 4)
         for cell in notebook.cells:
-            if copy == "fresh" and cell.cell_type == "code":
+            if copy == FRESH and cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-        (folder / copy).mkdir()
-        nbformat.write(notebook, folder / copy / f"{NAME}.ipynb")
+        nbformat.write(notebook, folder / copy)
     for plugin, settings in SETTINGS.items():
         path = folder / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
         path.parent.mkdir(parents=True)
@@ -131,7 +137,7 @@ class Browser:
     def _local_only(self, route) -> None:
         route.continue_() if self._note(route.request.url) else route.abort()
 
-    def open(self, folder: str) -> "Notebook":
+    def open(self, name: str) -> "Notebook":
         """Open a notebook and wait for its kernel: cells that are run too early are lost without a word."""
         self.page.evaluate(
             """async path => {
@@ -141,7 +147,7 @@ class Browser:
                 await panel.sessionContext.ready;
                 await panel.sessionContext.session.kernel.info;
             }""",
-            f"{folder}/{NAME}.ipynb",
+            name,
         )
         return Notebook(self.page)
 
@@ -216,7 +222,7 @@ def _nothing_from_outside_and_no_error_on_the_console(browser):
 @pytest.fixture(scope="module")
 def solution(browser) -> Notebook:
     """The solution, executed here from top to bottom."""
-    notebook = browser.open("fresh")
+    notebook = browser.open(FRESH)
     notebook.run_all()
     return notebook
 
@@ -224,7 +230,7 @@ def solution(browser) -> Notebook:
 @pytest.fixture(scope="module")
 def student(browser) -> Notebook:
     """The student's notebook, with its first cell executed."""
-    notebook = browser.open("work")
+    notebook = browser.open(STUDENT)
     notebook.cell("runtime.start").run()
     return notebook
 
@@ -318,7 +324,7 @@ def test_the_last_cell_asks_to_save_first_and_then_checks_the_saved_copy(student
 
 
 def test_a_saved_solution_shows_still_pictures_and_folded_answers_where_widgets_were(browser):
-    notebook = browser.open("saved")
+    notebook = browser.open(SAVED)
     picture = notebook.cell("controls.explore(").output.locator("img")
     assert picture.get_attribute("alt").startswith("Bar chart at temperature 1.0")
     assert picture.evaluate("image => image.complete && image.naturalWidth") > 0
@@ -332,9 +338,9 @@ def test_a_saved_solution_shows_still_pictures_and_folded_answers_where_widgets_
 def test_every_picture_says_what_it_shows_in_lab_and_in_a_page_made_by_nbconvert(browser):
     from nbconvert import HTMLExporter
 
-    pictures = browser.open("saved").panel.locator(".jp-OutputArea img")
+    pictures = browser.open(SAVED).panel.locator(".jp-OutputArea img")
     in_lab = pictures.evaluate_all("images => images.map(image => image.alt)")
-    notebook = nbformat.read(ROOT / "solutions" / NAME / f"{NAME}.ipynb", 4)
+    notebook = nbformat.read(SOLUTION, 4)
     page, _ = HTMLExporter().from_notebook_node(notebook)
     in_page = re.findall(r'<img alt="([^"]*)"', page)
     assert len(in_lab) == len(in_page) == len(re.findall("<img ", page)) > 5

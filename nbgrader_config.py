@@ -1,6 +1,6 @@
 """This repository is an nbgrader course: solutions/ is the source, notebooks/ the release.
 
-docs/GRADING.md says why each line is here.
+docs/GRADING.md says why it departs from the stock settings.
 """
 
 import os

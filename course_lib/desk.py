@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DESK = Path(os.environ.get("COURSE_DESK") or ROOT / "work")
 LARGEST = 5_000_000  # bytes; a larger notebook is refused by most ways to hand it in
+WIDTH = 88  # characters; a notebook breaks longer lines in the middle of a word
 BLANK_REFLECTION = "YOUR ANSWER HERE"
 
 
@@ -113,10 +115,12 @@ class Report:
     def text(self) -> str:
         lines = [f"{'exercise':28} points"]
         for name, points, of, message in self.marks:
-            lines.append(f"{name:28} {points} of {of}   {message}".rstrip())
+            line = f"{name:28} {points} of {of}   {message}"
+            lines.append(textwrap.fill(line, WIDTH, subsequent_indent=" " * 38))
         lines.append(f"{'together':28} {self.points} of {sum(mark[2] for mark in self.marks)}")
         if self.faults:
-            return "\n".join([*lines, "", "Not ready to hand in:", *(f"- {fault}" for fault in self.faults)])
+            faults = [textwrap.fill(f"- {fault}", WIDTH, subsequent_indent="  ") for fault in self.faults]
+            return "\n".join([*lines, "", "Not ready to hand in:", *faults])
         return "\n".join([*lines, "", "Ready to hand in."])
 
 
@@ -203,13 +207,15 @@ def check_mine(name: str) -> None:
         path = mine(name)  # some editors start every kernel at the top; elsewhere this is no learner's copy
     if not path.exists():
         print(
-            f"No saved copy of {name}.ipynb was found, so there is nothing to check. `make lab` puts one on your desk."
+            f"No saved copy of {name}.ipynb was found, so there is nothing to check.\n"
+            "`make lab` puts one on your desk."
         )
         return
     if unsaved := _unsaved(load(path)):
         print(
-            f"The file on disk is older than what you ran ({', '.join(unsaved)}). Save with Ctrl+S, then run this again.\n"
-            "(Saved already? Then a cell was changed after its last run: run it, save, and try again.)"
+            f"The file on disk is older than what you ran ({', '.join(unsaved)}). Save with Ctrl+S,\n"
+            "then run this again. (Saved already? Then a cell was changed after its last run:\n"
+            "run it, save, and try again.)"
         )
         return
     saved = time.strftime("%H:%M", time.localtime(path.stat().st_mtime))

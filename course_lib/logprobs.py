@@ -11,8 +11,8 @@ from torch import Tensor
 def softmax(scores: Tensor) -> Tensor:
     r"""Turn scores into probabilities along the last dimension: $p_i = e^{z_i} / \sum_j e^{z_j}$.
 
-    scores (..., V): finite, of any size. Returns (..., V): positive, and every row sums to 1.
-    A score of minus infinity means "impossible" and gets probability 0.
+    scores (..., V): of any size; minus infinity means "impossible" and gets probability 0. Returns
+    (..., V): nothing negative, and every row sums to 1.
 
     How: subtract each row's own largest score first; the quotient does not change, and no exponential
     can overflow.
@@ -28,7 +28,7 @@ def softmax(scores: Tensor) -> Tensor:
 def token_logprobs(logits: Tensor, ids: Tensor) -> Tensor:
     r"""The log-probability of each token that was said: $\log p_t(\text{id}_t)$, in nats.
 
-    logits (B, T, V): a row of scores for every position. ids (B, T): the token said there, not shifted.
+    logits (B, T, V): a row of scores for every position. ids (B, T): the token said there.
     Returns (B, T), every entry at most 0; finite even where the probability is too small for a float.
 
     How: gather the token's own score, then subtract the log of the sum of all exponentials.

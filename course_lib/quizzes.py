@@ -51,7 +51,7 @@ TASK_FAMILIES = (  # lesson 00
     _family("Is this review a complaint?", 0, "One text in, one label out, as you built it above."),
     _family("Mark every person and place in this report.", 1, "Every token gets its own label."),
     _family(
-        "In which line does the contract name the price?",
+        "Which price does this contract name?",
         3,
         "The answer is a span of the given text: where it starts and where it ends.",
     ),

@@ -5,11 +5,11 @@
 # small text pipeline around it that learns in seconds.
 #
 # **Afterwards you can** write a softmax that survives any score, average over texts of different lengths
-# without counting the padding, and tell model families and task families apart.
+# without counting the padding, and write a test that catches a mistake which large libraries made.
 #
 # **You need** some Python and a first look at PyTorch tensors. The quiz below tells you whether that is enough.
 #
-# About 40 minutes: 25 for the exercises, and 15 for a tour of the field that can wait for another evening.
+# About 45 minutes. At its end stands a tour of the field, 15 minutes more, which can wait for another evening.
 
 # %%
 import torch
@@ -75,8 +75,8 @@ meant = torch.softmax(scores, dim=0)[0].item()
 plots.overflow(shifts.tolist(), naive, [meant] * len(shifts))
 
 # %% [markdown]
-# The curve is right up to a wall and then gone. Nothing about the *choice* changed at the wall. Something about
-# the *numbers* did.
+# The curve is right up to a wall and then gone. The wall stands at 87, where the largest score is 87 + 2 = 89. Nothing
+# about the *choice* changed there. Something about the *numbers* did.
 #
 # ## By hand
 #
@@ -97,13 +97,16 @@ exponentials = [2.718281828**score for score in (2, 1, 0)]
 # first one beyond?
 
 # %%
-largest = torch.finfo(torch.float32).max
-print(f"largest float: {largest:.3g}, and its logarithm: {torch.tensor(largest).log():.2f}")
+for kind in (torch.float32, torch.float16):
+    largest = torch.finfo(kind).max
+    print(f"{kind}: the largest number is {largest:.3g}, its logarithm {torch.tensor(largest).log():.2f}")
 print(torch.tensor([88.0, 89.0]).exp())
 
 # %% [markdown]
-# From 89 on an exponential is `inf`, and `inf / inf` is `nan`. Scores of a few hundred are ordinary in real models.
-#
+# From 89 on an exponential is `inf`, and `inf / inf` is `nan`. In half precision, which large models use, the wall
+# stands at 12. Nothing in a model keeps its scores below that.
+
+# %% [markdown]
 # ## The name
 #
 # The formula is called **softmax**:
@@ -142,7 +145,7 @@ print(torch.tensor([88.0, 89.0]).exp())
 # </details>
 # <details><summary>Hint 2</summary>
 # If the largest score of a row is 0, no exponential in it exceeds 1, and at least one equals 1. Look up
-# <code>keepdim</code>.
+# <code>amax</code> and its <code>keepdim</code>.
 # </details>
 
 # %% exercise="softmax"
@@ -159,9 +162,9 @@ checks.start_here.softmax(softmax)
 #
 # ## Divide by a temperature
 #
-# If differences are all that matters, then multiplying the scores must matter a great deal. Dividing by a
-# **temperature** before the softmax is the oldest knob of language models. **Guess first:** where does the
-# distribution go at temperature 0.1, and where at 10?
+# Adding a number to all scores changes nothing; multiplying changes the differences, and so the choice. Dividing by a
+# **temperature** before the softmax is the oldest knob of language models. **Guess first:** where do the
+# probabilities go at temperature 0.1, and where at 10?
 
 # %%
 menu = ["good", "cold", "salty", "gone", "blue"]
@@ -180,9 +183,11 @@ controls.explore(at_temperature, temperature=controls.slider(1.0, 0.1, 10.0, 0.1
 #
 # ## Look up what was said
 #
-# Training asks one question over and over: which probability did the model give to the word that really came? The
-# scores of a batch are a block of shape (B, T, V): texts, positions, words. The words that came are `ids` of shape
-# (B, T). We need to pick one number out of each row of the block. That is what `gather` does.
+# Models read and write **tokens**: words or pieces of words, each with a number. In this lesson every token is a word.
+#
+# Training asks one question over and over: which probability did the model give to the token that really came? The
+# scores of a batch are a block of shape (B, T, V): texts, positions, tokens to choose from. The tokens that came are
+# `ids` of shape (B, T). We need to pick one number out of each row of the block. That is what `gather` does.
 
 # %%
 block = torch.tensor([[[10, 11, 12], [20, 21, 22]]])  # (B, T, V) = (1, 2, 3)
@@ -194,24 +199,24 @@ block.gather(-1, ids.unsqueeze(-1)).squeeze(-1)
 # takes it away again.
 #
 # Probabilities of whole sentences are products of many small numbers, and products of small numbers vanish.
-# So we keep **log-probabilities** and add them. **Guess:** at how many words of probability 1/1000 does the
-# product become exactly 0?
+# So we keep **log-probabilities** and add them. The logarithm is the natural one, whose unit is called the **nat**.
+# **Guess:** after how many tokens of probability 1/1000 does the product become exactly 0?
 
 # %%
-words_said = torch.arange(1, 21)
+said_so_far = torch.arange(1, 21)
 products = torch.full((20,), 1e-3).cumprod(0)
 sums = torch.full((20,), 1e-3).log().cumsum(0)
 first = (products == 0).nonzero()[0].item()
-print(f"after {words_said[first]} words: product {products[first].item()}, sum of logarithms {sums[first]:.1f}")
+print(f"after {said_so_far[first]} tokens: product {products[first].item()}, sum of logarithms {sums[first]:.1f}")
 
 # %% [markdown]
-# ### Exercise 2 · Find the log-probability of each word that was said
+# ### Exercise 2 · Find the log-probability of each token that was said
 #
 # *4 minutes · difficulty 2 of 3*
 #
 # - **Write** the log of the softmax probability of each given token.
-# - **In:** `logits` (B, T, V), `ids` (B, T), not shifted. **Out:** (B, T), natural logarithms.
-# - **Worked value:** weights 1, 2, 5 and the third token: log(5/8) ≈ −0.470.
+# - **In:** `logits` (B, T, V) and `ids` (B, T); row t of the logits scores the token at t. **Out:** (B, T), in nats.
+# - **Worked value:** scores log 1, log 2, log 5 and the third token: log(5/8) ≈ −0.470.
 # - **Pitfall:** a token 200 below the best one has probability 0 in float32, but log-probability −200.
 
 # %% [markdown]
@@ -233,8 +238,8 @@ token_logprobs(torch.tensor([[[1.0, 2.0, 5.0], [3.0, 3.0, 2.0]]]).log(), torch.t
 checks.start_here.token_logprobs(token_logprobs)
 
 # %% [markdown]
-# With a minus sign and an average this is the loss that trains every model in this course. In lesson 07 the
-# same function measures how far a policy has moved.
+# With a minus sign and an average this is the loss that trains every model in this course. From lesson 07 on, the
+# same function says how far a model has moved away from where it started.
 #
 # ## Texts have different lengths
 #
@@ -289,8 +294,8 @@ checks.start_here.pad_batch(pad_batch)
 # A mean is a sum and a count. Both go along the same dimension; True counts as 1.
 # </details>
 # <details><summary>Hint 2</summary>
-# <code>masked_sum</code> is there for you: it replaces what is masked out before it adds. What remains is the count, and
-# a count of 0 that must not divide.
+# <code>masked_sum(values, mask, dim)</code> is imported for you: it replaces what is masked out by 0 before it adds. What
+# remains is the count, and a count of 0 that must not divide.
 # </details>
 
 # %% exercise="masked_mean"
@@ -315,7 +320,7 @@ checks.start_here.masked_mean(masked_mean)
 #
 # - **Write** the likeliest label of each text and its probability, with your softmax.
 # - **In:** `logits` (B, number of labels), `labels`. **Out:** B pairs such as `("glad", 0.98)`.
-# - **Worked value:** weights 1, 2, 5 for sad, calm, glad: `("glad", 0.625)`.
+# - **Worked value:** scores log 1, log 2, log 5 for sad, calm, glad: `("glad", 0.625)`.
 # - **Pitfall:** a tensor with one number in it is not yet a number that a user can read.
 
 # %% [markdown]
@@ -364,8 +369,8 @@ def accuracy(model, pairs):
 print(f"{len(train)} reviews to learn from, {len(held_out)} held out; before training: {accuracy(model, held_out):.2f} right")
 
 # %% [markdown]
-# **Guess before you run:** two labels, nothing learned yet. What is the first loss, in nats? How many steps of
-# sixty does it need to fall below half of that?
+# **Guess before you run:** two labels, nothing learned yet. What is the first loss, in nats? After how many of the 60
+# steps is it below half of that?
 
 # %%
 targets = torch.tensor([verdict for _, verdict in train], device=device)
@@ -374,23 +379,34 @@ losses = pipeline.train_classifier(model, *preprocess([text for text, _ in train
 plots.learning(losses, runtime.recorded("00_start_here")["loss"])
 
 # %%
-print(f"held-out reviews right: {accuracy(model, held_out):.2f}")
+halved = next((step for step, loss in enumerate(losses) if loss < losses[0] / 2), None)
+print(f"first loss {losses[0]:.2f}, halved at step {halved}; held-out reviews right: {accuracy(model, held_out):.2f}")
 runtime.learned(accuracy(model, held_out) > 0.9, "The classifier reads at least nine of ten held-out reviews")
 
 # %% [markdown]
-# An untrained model is a coin toss, and the loss of a coin toss is ln 2, about 0.69. Now the three steps in a row.
-# Change the texts and run it again.
+# An untrained model is a coin toss, and the loss of a coin toss is ln 2, about 0.69. Now the three steps in a row:
 
 # %%
 classify = pipeline.TextPipeline(preprocess, model, lambda logits: best_labels(logits, VERDICTS))
 classify(["the tea was burnt", "what a lovely salad", "i found the rice perfect"])
 
 # %% [markdown]
+# Write reviews of your own with the words below. Then try words that are *not* among them, as here. **Guess:** how sure is it?
+
+# %%
+print(" ".join(vocabulary.words[2:]))
+classify(["the pizza was delicious", "zzz qqq"])
+
+# %% [markdown]
+# It has an opinion on anything. All unknown words share one vector, which training never touched, and nobody ever taught
+# the model to say "I do not know". Lesson 05 does.
+
+# %% [markdown]
 # ## Break it: let the padding count
 #
-# What was the mask for? Here is the same trained model with a plain mean. We ask for the verdict on each short review
-# twice: alone, and in one batch with a single long review. **Guess:** how many verdicts change because of who else
-# is in the batch?
+# What was the mask for? Here is the model you trained, with a plain mean put in afterwards. Padding then takes part with a
+# vector of its own, which training never touched. We ask for the verdict on each short review twice: alone, and in one
+# batch with a single long review. **Guess:** how many verdicts change because of who else is in the batch?
 
 # %%
 plain = pipeline.BagOfWords(len(vocabulary), 2, mean=lambda values, mask, dim: values.mean(dim)).to(device)
@@ -412,7 +428,8 @@ assert verdicts_changed(model) == 0
 # %% [markdown]
 # With the plain mean, a stranger in the batch changes the answer. No error is raised, accuracy may even look fine in a test
 # with texts of equal length, and users see a model that contradicts itself.
-#
+
+# %% [markdown]
 # ## What a bag of words cannot see
 #
 # One more test before we trust it. These reviews come in pairs made of the *same words* in another order:
@@ -455,8 +472,8 @@ for name, cut in {"one batch of 4": [4], "2 + 2 texts": [2, 2], "3 + 1 texts": [
 plots.cuts(list(reported), list(reported.values()), reported["one batch of 4"])
 
 # %% [markdown]
-# The same texts, the same model, and the loss more than doubles because of where the cut fell. The two tokens of the short
-# text weigh as much as the thirty of the others. So do their gradients.
+# The same texts, the same model, and the loss more than doubles because of where the cut fell. In the last cut, the two tokens
+# of the short text weigh as much as the thirty of the others. Their gradients are overweighted just as much.
 
 # %% [markdown]
 # ### Exercise 6 · Repair the loss
@@ -465,7 +482,7 @@ plots.cuts(list(reported), list(reported.values()), reported["one batch of 4"])
 #
 # - **Write** the mean loss per kept token, however the batch was cut.
 # - **In:** two lists of equal length, losses and masks, each piece (B, T). **Out:** one number, a tensor.
-# - **Worked value:** pieces with losses 1, 1, 1 and 5 (one token): 2, not 3.
+# - **Worked value:** pieces with losses 1, 1, 1 and 5 (one token): 2, not 3. Padding may hold anything, as before.
 # - **Pitfall:** weighing pieces by their number of *texts* is the same mistake in a smaller size.
 
 # %% [markdown]
@@ -499,7 +516,8 @@ checks.start_here.accumulated_mean(accumulated_mean)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 # Choose two or three small pieces and work the right number out on paper. Pieces should differ in their number of texts
-# and in their number of kept tokens, and padding should hold numbers that would be noticed.
+# and in their number of kept tokens, and padding should hold numbers that would be noticed. Raise with
+# <code>assert</code>; what a test returns is looked at by nobody.
 # </details>
 # <details><summary>Hint 2</summary>
 # Compare with <code>abs(result - expected) &lt; 1e-4</code>, so that a version which rounds differently still passes.
@@ -520,9 +538,10 @@ def test_accumulated_mean(accumulated_mean):
 checks.start_here.test_accumulated_mean(test_accumulated_mean)
 
 # %% [markdown]
-# Versions with the usual mistakes went through your test, under the right name, and none came out. That is how this
-# course checks you, too.
-#
+# Your test was given versions with the usual mistakes, and it caught each one. That is how the checks of this course
+# are tested, too.
+
+# %% [markdown]
 # ## The same in the libraries
 #
 # Everything you wrote exists elsewhere under other names. Here they stand side by side.
@@ -530,25 +549,24 @@ checks.start_here.test_accumulated_mean(test_accumulated_mean)
 # %%
 from transformers.loss.loss_utils import fixed_cross_entropy
 
-logits = torch.randn(2, 3, 5) * 3
-said = torch.randint(5, (2, 3))
+logits, said = torch.randn(4, 10, 5) * 3, torch.randint(5, (4, 10))
+losses = -token_logprobs(logits, said)
+labels = said.masked_fill(~batch_mask, -100)  # transformers' mark for "does not count"
+pieces = [
+    fixed_cross_entropy(part.flatten(0, 1), label.flatten(), num_items_in_batch=batch_mask.sum())
+    for part, label in zip(logits.split([3, 1]), labels.split([3, 1]), strict=True)
+]
 pairs = {
-    "softmax / torch.softmax": (softmax(logits), torch.softmax(logits, -1)),
-    "−token_logprobs / cross_entropy": (
-        -token_logprobs(logits, said),
-        torch.nn.functional.cross_entropy(logits.transpose(1, 2), said, reduction="none"),
-    ),
-    "accumulated_mean / transformers' repaired loss": (
-        accumulated_mean([-token_logprobs(logits, said)], [torch.ones(2, 3).bool()]),
-        fixed_cross_entropy(logits.view(6, 5), said.view(6), num_items_in_batch=6),
-    ),
+    "softmax": (softmax(logits), torch.softmax(logits, -1)),
+    "minus token_logprobs": (losses, torch.nn.functional.cross_entropy(logits.mT, said, reduction="none")),
+    "accumulated_mean": (accumulated_mean(losses.split([3, 1]), batch_mask.split([3, 1])), sum(pieces)),
 }
 for name, (ours, theirs) in pairs.items():
-    print(f"{name:48} largest difference {(ours - theirs).abs().max():.1e}")
     torch.testing.assert_close(ours, theirs)
+    print(f"{name:22} largest difference from the library {(ours - theirs).abs().max():.1e}")
 
 # %% [markdown]
-# The last line is the clinic's patient after its repair: every piece is told the count of *all* kept tokens. The library's
+# The last line is the clinic's patient after its repair: each of the two pieces is told the count of *all* kept tokens. The library's
 # own `pipeline()` has the same three steps as yours. Here it runs on a small random BERT, so its verdict means nothing:
 
 # %%
@@ -564,23 +582,74 @@ print(f"model: logits {[round(x, 2) for x in outputs['logits'][0].tolist()]}")
 print(f"postprocess: {reader.postprocess(outputs)}")
 
 # %% [markdown]
-# ## The field in four pictures
+# ## Reflect
 #
-# The rest of this lesson is for looking around; nothing in it is graded.
+# Two short answers in your own words; a teacher reads them, or you do in a month.
+
+# %% [markdown] reflect="why_mask" points=1
+# **1.** A colleague reports: "Our classifier is 94 % accurate in tests with one text at a time, and 88 % in production, where texts
+# are batched." Name the likeliest cause in one sentence, and an experiment of a minute that would confirm it.
 #
-# **When?** Timelines of this field are copied from page to page, and so are their mistakes. In this one, three dates are
-# wrong: neither the paper nor a release is from that month. **Guess which** before you run the audit. An arXiv number
-# begins with year and month, so a program can tell.
+# A good answer: Padding leaks into the result (a mean or attention without a mask). Send one short text alone and again in a batch
+# with a long one: its scores must not change.
+
+# %% [markdown] reflect="why_cuts" points=1
+# **2.** The published loss raised no error, and training curves made with it looked normal. On which data would you hardly notice the
+# mistake, and on which would it show at once? Why?
+#
+# A good answer: With pieces of similar token counts a mean of means is close to the true mean. Texts of very different lengths in
+# small pieces show it, or a comparison of two ways of cutting the same batch.
+
+# %% [markdown]
+# ## Is everything in order?
+#
+# Save the notebook (Ctrl+S), then run this cell. It runs your saved notebook from the top in a fresh kernel, where nothing
+# is left over from cells that you have changed, and says what would be marked.
+
+# %%
+from course_lib import desk
+
+desk.check_mine("00_start_here")
+
+# %% [markdown]
+# ## You can now
+#
+# - write a softmax and a log-probability that no score breaks, and say why the obvious version fails;
+# - average over texts of different lengths, so that neither neighbours nor padding have a say;
+# - write a test that a mistake of large libraries does not survive.
+#
+# **Read on:** *Attention Is All You Need* ([arXiv 1706.03762](https://arxiv.org/abs/1706.03762)) began all this; its section 3
+# is lesson 01. *Bug Fixes in LLM Training: Gradient Accumulation* (Unsloth's blog, 2024) tells the story of the clinic.
+#
+# **Next:** lesson 01 builds the model that knows where words stand.
+
+# %%
+from course_lib.syllabus import COURSE
+
+plots.course_map(COURSE, here="00")
+
+# %% [markdown]
+# One small model goes through its whole life on this map: it is pretrained, tuned, aligned three ways, given documents, and
+# quantized.
+
+# %% [markdown]
+# ## Going further: a tour of the field
+#
+# Fifteen minutes for looking around; nothing here is graded, and many names are only to be recognised. Each comes back in its lesson.
+#
+# **When?** Timelines of this field are copied from page to page, and so are their mistakes. Three months in this one are wrong:
+# they are neither that of the paper nor that of a release. An arXiv number begins with year and month, so you can find
+# five suspects by eye. **Guess** which three are wrong.
 
 # %%
 from course_lib import timeline
 
-Table(("month", "name"), [(month, name) for name, month, _ in timeline.CIRCULATING_TIMELINE])
+Table(("name", "month, as it circulates", "arXiv"), timeline.CIRCULATING_TIMELINE)
 
 # %%
-says = {"paper": "the paper's month", "release": "a release's month", "neither": "wrong: neither"}
+says = {"paper": "right: the paper's", "release": "right: a release's", "neither": "wrong"}
 Table(
-    ("name", "claimed", "paper", "so the claim is"),
+    ("name", "claimed", "paper", "the claim is"),
     [(c[0], c[1], timeline.arxiv_month(c[2]), says[timeline.verdict(c)]) for c in timeline.CIRCULATING_TIMELINE],
 )
 
@@ -591,39 +660,48 @@ plots.timeline([m.month for m in timeline.TIMELINE], [m.name for m in timeline.T
 # Read the names from left to right: an architecture, then size, then instructions and preferences, then open models, then
 # reasoning.
 #
-# **How large?** A parameter is one adjustable number. We count them from the published configurations, without loading a
-# single weight. What makes a language model *large* is no border on this axis. It is what came with scale and varied text:
-# one model for many tasks, and learning a task from examples in the prompt. Whether abilities appear suddenly or only
-# seem to, depends on how they are scored; lesson 03 looks into that.
+# **How large?** A parameter is one number that training adjusts. We count them from the published configurations, without loading
+# a single weight.
 
 # %%
 counts = landscape.real_sizes()
 plots.sizes({name: total for name, (total, active) in counts.items()})
 
 # %% [markdown]
-# **Which families?** They differ in a handful of parts. We build a small random member of each from its own configuration
-# and read the parts off the live model. You will build each of these parts in lesson 01.
+# No line on this axis separates large from small. "Large" stands for what came with size and varied text: one model for many
+# tasks, and tasks learned from examples in the prompt. Whether abilities appear suddenly, or only seem to, depends on how
+# they are scored; lesson 03 looks into that.
+#
+# **Which families?** They differ in a handful of parts, which lesson 01 builds one by one. The numbers are read off the published
+# configuration of one member each. A small random member with the same parts is built and run beside it.
 
 # %%
-columns = ("norm", "activation", "positions", "heads", "kv_heads", "tied", "experts")
-cards = {family: landscape.card(landscape.build(family)) for family in landscape.FAMILIES}
-Table(("family", *columns), [(family, *(card[column] for column in columns)) for family, card in cards.items()])
+rows = []
+for family, member in landscape.FAMILIES.items():
+    card, small = landscape.card(landscape.published(member)), landscape.build(family)
+    parts = [card[part] for part in ("norm", "activation", "positions", "heads", "kv_heads", "experts")]
+    rows.append((member, *parts, f"{landscape.count_parameters(small)[0]:,}", tuple(small(ids).logits.shape)))
+Table(("member", "norm", "activation", "positions", "heads", "key/value heads", "experts", "small one", "its logits"), rows)
 
 # %% [markdown]
 # Only one of them has LayerNorm and a table of positions; it is also the oldest. Everyone else settled on RMSNorm and
-# rotary positions. Fewer key/value heads than heads save memory while generating. *Tied* models use one matrix to read
-# tokens and to score them. *Experts* counts all of them and those that one token visits.
+# rotary positions. Fewer key/value heads than heads save memory while generating. *Experts* counts all of them in a layer and
+# those that one token visits.
 #
-# **Which species?** People speak of four kinds. They are not four architectures.
+# **Which species?** People speak of four kinds of model. Only two of the names stand for an architecture. The last column counts the
+# parameters of a small live instance, and those that one token uses.
 
 # %%
-Table(
-    ("people say", "what it is", "logits (B, T, V)"),
-    [(name, species.what, landscape.species_shape(name)) for name, species in landscape.SPECIES.items()],
-)
+rows = []
+for name, species in landscape.SPECIES.items():
+    model_of_kind = species.build()
+    model_of_kind(**species.inputs(model_of_kind))  # it runs
+    rows.append((name, species.what, "{:,} / {:,}".format(*landscape.count_parameters(model_of_kind))))
+Table(("people say", "what it is", "parameters, all / used"), rows)
 
 # %% [markdown]
-# **Which tasks?** Language tasks fall into five families by what goes in and what comes out. The head of the model decides:
+# **Which tasks?** Language tasks fall into five families by what goes in and what comes out. A model's last layer, its *head* (no
+# relation to attention heads), decides what comes out:
 
 # %%
 eight = torch.arange(3, 11).unsqueeze(0)  # one text of eight tokens: (1, 8)
@@ -643,55 +721,3 @@ quiz.quiz(*quizzes.TASK_FAMILIES)
 
 # %% [markdown]
 # A large decoder today does all five by generating text. The heads survive where speed, price or a guaranteed form counts.
-#
-# ## Your course
-#
-# One small model goes through its whole life here: it is pretrained, tuned, aligned three ways, given documents, quantized.
-
-# %%
-from course_lib.syllabus import COURSE
-
-plots.course_map(COURSE, here="00")
-
-# %% [markdown]
-# ## Reflect
-#
-# Two short answers in your own words; a teacher reads them, or you do in a month.
-
-# %% [markdown] reflect="why_mask" points=1
-# **1.** A colleague reports: "Our classifier is 94 % accurate in tests with one text at a time, and 88 % in production, where texts
-# are batched." Name the likeliest cause in one sentence, and an experiment of a minute that would confirm it.
-#
-# A good answer: Padding leaks into the result (a mean or attention without a mask). Send one short text alone and again in a batch
-# with a long one: its scores must not change.
-
-# %% [markdown] reflect="why_cuts" points=1
-# **2.** The published loss was wrong for years, and models trained with it still worked. Why did nobody notice, and which data would
-# have shown it at once?
-#
-# A good answer: With pieces of similar token counts a mean of means is close to the true mean, so curves look normal and nothing
-# crashes. Texts of very different lengths in small pieces show it, or a comparison of two ways of cutting the same batch.
-
-# %% [markdown]
-# ## Is everything in order?
-#
-# Save the notebook (Ctrl+S), then run this cell. It runs your saved notebook from the top in a fresh kernel, where nothing
-# is left over from cells that you have changed, and says what would be marked.
-
-# %%
-from course_lib import desk
-
-desk.check_mine("00_start_here")
-
-# %% [markdown]
-# ## You can now
-#
-# - write a softmax and a log-probability that no score breaks, and say why the obvious version fails;
-# - average texts of different lengths, and test that neighbours and cuts change nothing;
-# - place a model in its family, and a task in its kind.
-#
-# **Read on:** *Attention Is All You Need* ([arXiv 1706.03762](https://arxiv.org/abs/1706.03762)) is the paper at the left end
-# of the timeline; its section 3 is lesson 01. *Bug Fixes in LLM Training: Gradient Accumulation* (Unsloth's blog, 2024) tells the
-# story of the clinic from the inside.
-#
-# **Next:** lesson 01 builds the model that knows where words stand.

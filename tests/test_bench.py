@@ -1,28 +1,29 @@
 """The harness that times: on a clock of our own, so that what it should say is known."""
 
 import json
+import os
 import random
 import statistics
+from dataclasses import replace
 from itertools import product
 
 import pytest
 import torch
 
 from tools.bench.__main__ import claims, main
+from tools.bench.figures import median_interval, summary
 from tools.bench.harness import (
     FOLDER,
-    PAIRS,
     Claim,
     Mismatch,
+    in_fresh_process,
     in_words,
-    machine,
     measure,
-    median_interval,
     repeats_needed,
     require_same,
     run,
-    summary,
 )
+from tools.bench.machine import machine
 from tools.bench.table import TABLE, table, verdict
 
 CLAIMS = claims()
@@ -54,27 +55,46 @@ def claim(ours, theirs, faster=True):
     return Claim("planted", "Ours is quicker.", faster, ({"V": 1000},), lambda seed, V: (ours, theirs))
 
 
+def run_here(planted, folder, clock, pairs=10):
+    """As `run` does, with our clock and therefore in this process; the one row of its result."""
+    return run(planted, folder, start=lambda work: work(), pairs=pairs, clock=clock)["rows"][0]
+
+
 # ---- figures
 
 
-def test_median_and_quartiles_of_eight_ratios_are_those_worked_on_paper():
+def test_median_quartiles_and_interval_are_those_worked_on_paper():
     ratios = [1 / 8, 1 / 4, 1 / 2, 1 / 2, 2, 2, 4, 8]  # logarithms base 2: -3 -2 -1 -1 1 1 2 3
-    found = summary(ratios)
+    found = summary([[ratio] for ratio in ratios])  # eight processes of one pair
+    assert (found["processes"], found["pairs"]) == (8, 8)
     assert found["median"] == 1.0  # halfway between 1/2 and 2 on logarithms, not 1.25
     assert found["quartiles"] == [0.42, 2.378]  # a quarter of the way from 1/2 to 1/4: 2 ** -1.25
     assert found["interval"] == [0.125, 8.0]
 
 
+def test_a_process_counts_once_however_many_pairs_it_measured():
+    found = summary([[8, 8, 8, 1, 1, 8, 8, 8], *[[0.5, 2.0]] * 7])  # medians: 8, and seven times 1
+    assert found["median"] == 1.0
+    assert found["interval"] == [1.0, 8.0]
+    assert found["pairs"] == 22
+
+
+def test_one_pair_repeated_does_not_narrow_the_interval_across_processes():
+    processes = [[ratio] * 50 for ratio in (0.8, 0.9, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6)]
+    assert summary(processes)["interval"] == [0.8, 1.6]
+
+
 def test_swapping_ours_and_theirs_turns_every_figure_into_its_inverse():
-    ratios = [random.Random(1).lognormvariate(0.5, 0.3) for _ in range(40)]
-    there, back = summary(ratios), summary([1 / ratio for ratio in ratios])
+    draw = random.Random(1)
+    processes = [[draw.lognormvariate(0.5, 0.3) for _ in range(10)] for _ in range(8)]
+    there, back = summary(processes), summary([[1 / ratio for ratio in process] for process in processes])
     assert there["median"] * back["median"] == pytest.approx(1, abs=2e-3)  # figures have three decimals
     assert there["interval"][0] * back["interval"][1] == pytest.approx(1, abs=2e-3)
 
 
 def test_eight_values_enclose_the_median_at_99_percent_and_seven_are_too_few():
     assert median_interval(EIGHT) == (2.0, 19.0)  # both ends: 2 / 256 = 0.8 %
-    with pytest.raises(AssertionError, match="7 pairs are too few"):
+    with pytest.raises(AssertionError, match="7 values are too few"):
         median_interval(EIGHT[:7])  # 2 / 128 = 1.6 %
 
 
@@ -105,25 +125,25 @@ def test_pairs_are_measured_in_alternating_order():
     assert measured == ["ours", "theirs", "theirs", "ours", "ours", "theirs", "theirs", "ours"]
 
 
-def test_a_function_twice_as_slow_is_measured_as_twice_as_slow_through_noise():
+def test_a_function_twice_as_slow_is_measured_as_twice_as_slow_through_noise(tmp_path):
     clock = Clock(noise=0.3)
-    found = summary(measure(clock.taking(0.002), clock.taking(0.001), clock=clock))
-    assert 1.6 < found["median"] < 2.5
-    assert found["interval"][0] > 1
-    assert found["pairs"] == PAIRS
+    row = run_here(claim(clock.taking(0.02), clock.taking(0.01), faster=False), tmp_path, clock)
+    assert 1.6 < row["median"] < 2.5
+    assert verdict(row["interval"], faster=False) == "more time, as claimed"
+    assert (row["processes"], row["pairs"]) == (8, 80)
 
 
-def test_the_same_function_twice_shows_no_difference():
+def test_the_same_function_twice_shows_no_difference(tmp_path):
     clock = Clock(noise=0.3)
-    ratios = measure(clock.taking(0.03), clock.taking(0.03), clock=clock)
-    assert verdict(summary(ratios)["interval"], faster=True) == "no difference measured"
+    row = run_here(claim(clock.taking(0.03), clock.taking(0.03)), tmp_path, clock)
+    assert verdict(row["interval"], faster=True) == "no difference measured"
 
 
 def test_a_machine_that_grows_slower_favours_neither_side():
     clock = Clock(slower_each_call=1.05)
     ratios = measure(clock.taking(0.03), clock.taking(0.03), pairs=8, clock=clock)
     assert ratios == pytest.approx([1 / 1.05, 1.05] * 4)  # ours first, then theirs first
-    assert summary(ratios)["median"] == 1.0
+    assert summary([ratios] * 8)["median"] == 1.0
 
 
 def test_short_functions_are_repeated_until_a_measurement_takes_twenty_milliseconds():
@@ -153,7 +173,7 @@ def test_different_results_stop_with_a_sentence_before_anything_is_timed(tmp_pat
     clock = Clock()
     wrong = claim(clock.taking(1.0, result=ours), clock.taking(1.0, result=theirs))
     with pytest.raises(Mismatch, match=says):
-        run(wrong, folder=tmp_path, clock=clock)
+        run_here(wrong, tmp_path, clock)
     assert len(clock.calls) == 2  # each side once, to compare
     assert not list(tmp_path.iterdir())
 
@@ -169,7 +189,22 @@ def test_every_tensor_of_a_tuple_is_compared():
 def test_the_claims_of_this_repository_compare_equal_things_at_small_sizes(name):
     for size in CLAIMS[name].sizes:
         small = size | {"V": 11}
-        require_same(CLAIMS[name], small, *CLAIMS[name].prepare(3, **small))
+        require_same(replace(CLAIMS[name], atol=1e-5), small, *CLAIMS[name].prepare(3, **small))
+
+
+def test_each_process_gets_its_own_number_as_seed_and_every_size(tmp_path):
+    clock, asked = Clock(), []
+
+    def prepare(seed, V):
+        asked.append((seed, V))
+        return clock.taking(0.03), clock.taking(0.03)
+
+    run_here(Claim("planted", "", True, ({"V": 1}, {"V": 2}), prepare), tmp_path, clock, pairs=2)
+    assert asked == [(seed, V) for seed in range(8) for V in (1, 2)]
+
+
+def test_a_fresh_process_is_another_one_each_time():
+    assert len({os.getpid(), in_fresh_process(os.getpid), in_fresh_process(os.getpid)}) == 3
 
 
 # ---- what is reported
@@ -194,10 +229,12 @@ def test_an_interval_that_contains_1_is_never_a_win(interval, faster, says):
 def test_a_run_writes_its_figures_and_the_table_repeats_them(tmp_path):
     clock = Clock()
     planted = claim(clock.taking(0.03), clock.taking(0.12))
-    run(planted, folder=tmp_path, pairs=8, clock=clock)
+    run_here(planted, tmp_path, clock, pairs=2)
     written = json.loads((tmp_path / "planted.json").read_text())
-    assert written["rows"][0]["ratios"] == [0.25] * 8
-    assert "| V = 1,000 | 0.25 | 0.25 to 0.25 | 0.25 to 0.25 | 8 | less time, as claimed |" in table(tmp_path)
+    assert written["rows"][0]["ratios"] == [[0.25, 0.25]] * 8
+    assert "| V = 1,000 | 0.25 | 0.25 to 0.25 | 0.25 to 0.25 | 8 × 2 | less time, as claimed |" in table(
+        tmp_path
+    )
 
 
 def test_the_committed_table_is_what_the_committed_measurements_give():

@@ -59,14 +59,10 @@ def solved(release):
     return notebook
 
 
-def without_the_tour(notebook):
-    """Without the ungraded cells behind the last check: learners may delete them, and it saves seconds."""
-    last = max(index for index, cell in enumerate(notebook.cells) if "check_" in str(meta(cell)))
-    notebook.cells = [
-        cell
-        for index, cell in enumerate(notebook.cells)
-        if index <= last or meta(cell) or cell.cell_type != "code"
-    ]
+def exercises(notebook):
+    """Only the setup cell and what is marked: learners may delete other cells, and it saves many seconds."""
+    setup = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    notebook.cells = [cell for cell in notebook.cells if cell is setup or meta(cell)]
     return notebook
 
 
@@ -101,7 +97,7 @@ def blank(release):
 
 def wrong(release):
     """softmax blank, two answers wrong, and best_labels right, which calls softmax."""
-    notebook = without_the_tour(solved(release))
+    notebook = exercises(solved(release))
     put(notebook, "softmax", cell_called(release, "softmax").source)
     put(notebook, "token_logprobs", UNSHIFTED)
     put(notebook, "masked_mean", ALL_POSITIONS)
@@ -110,7 +106,7 @@ def wrong(release):
 
 def shortcuts(release):
     """softmax skipped, pad_batch learned by heart, masked_mean imported, accumulated_mean wrapped."""
-    notebook = without_the_tour(solved(release))
+    notebook = exercises(solved(release))
     put(notebook, "softmax", cell_called(release, "softmax").source)
     put(notebook, "softmax", 'checks.skip("softmax")', place="behind")
     put(notebook, "pad_batch", cell_called(notebook, "pad_batch").source + "\n" + BY_HEART)
@@ -125,7 +121,7 @@ def shortcuts(release):
 
 def copied(release):
     """Cells copied and pasted (nbgrader #1083): an answer, a check in front of its exercise, a question."""
-    notebook = without_the_tour(solved(release))
+    notebook = exercises(solved(release))
     for name, place in (("softmax", "behind"), ("check_pad_batch", "in front"), ("why_mask", "behind")):
         twin = copy.deepcopy(cell_called(notebook, name))
         twin["id"] = f"copy-of-{name}"
@@ -138,7 +134,7 @@ def copied(release):
 
 def untidy(release):
     """Right answers in a notebook that was handled roughly; each accident hits another exercise."""
-    notebook = without_the_tour(solved(release))
+    notebook = exercises(solved(release))
     noisy = "import sys, warnings\nprint('careful', file=sys.stderr)\nwarnings.warn('careful')\nreturn "
     put(notebook, "softmax", cell_called(notebook, "softmax").source.replace("return ", _indent(noisy)))
     put(notebook, "check_softmax", "print('x' * 30_000_000)", place="behind")
@@ -161,7 +157,7 @@ def _indent(lines: str) -> str:
 
 def crashed(release):
     """The kernel is killed behind the third check."""
-    notebook = without_the_tour(solved(release))
+    notebook = exercises(solved(release))
     put(notebook, checks_of(release)[2], "import os\nos._exit(1)", place="behind")
     return notebook
 

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -302,3 +303,11 @@ def test_feedback_hides_the_hidden_lines_and_every_trace_that_quotes_them(trace,
     result, _ = ours.HideHiddenTests().preprocess(notebook, {})
     assert result.cells[0].source == "check(first)\n# (the same check on other inputs)\n"
     assert result.cells[0].outputs[0].traceback == shown
+
+
+def test_every_test_that_the_grading_document_calls_a_proof_exists():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "GRADING.md").read_text()))
+    files = [ROOT / "tests" / "test_nbgrader.py", ROOT / "tests" / "test_preprocessors.py"]
+    there = {name for path in files for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)}
+    assert named
+    assert named <= there

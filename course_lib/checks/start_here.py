@@ -8,12 +8,27 @@ from torch import Tensor
 from torch.nn import functional
 
 from course_lib import logprobs, masks, pipeline
-from course_lib.checks.harness import ask, ask_tensor, check, check_test, close, diagnose, expect
+from course_lib.checks.harness import (
+    CheckFailed,
+    ask,
+    ask_gradient,
+    ask_tensor,
+    check,
+    check_test,
+    close,
+    diagnose,
+    expect,
+)
 
 
 def _logs(*rows: tuple[float, ...]) -> Tensor:
     """Scores whose exponentials are whole numbers, so that probabilities can be worked out on paper."""
     return torch.tensor(rows).log()
+
+
+def _mask(*rows: str) -> Tensor:
+    """`_mask("110", "100")`: True where a 1 stands."""
+    return torch.tensor([[place == "1" for place in row] for row in rows])
 
 
 @check(
@@ -23,88 +38,131 @@ def _logs(*rows: tuple[float, ...]) -> Tensor:
 )
 def softmax(answer, draw):
     scores = _logs((1.0, 2.0, 5.0), (4.0, 3.0, 9.0))
-    exponentials = torch.tensor([[1.0, 2.0, 5.0], [4.0, 3.0, 9.0]])
+    powers = torch.tensor([[1.0, 2.0, 5.0], [4.0, 3.0, 9.0]])
+    want = powers / torch.tensor([[8.0], [16.0]])
+    per_column = (scores - scores.max(0).values).exp()
+    least, most = scores.amin(1, keepdim=True), scores.amax(1, keepdim=True)
     diagnose(
         ask_tensor(answer, scores, shape=(2, 3)),
-        exponentials / torch.tensor([[8.0], [16.0]]),
+        want,
         {
-            "The columns sum to 1, not the rows. Along which dimension did you add?": exponentials
+            "The columns sum to 1, not the rows. Along which dimension did you add?": powers
             / torch.tensor([[5.0, 5.0, 14.0]]),
-            "All entries together sum to 1. Every row should, on its own.": exponentials / 24,
+            "All entries together sum to 1. Every row should, on its own.": powers / 24,
             "The rows do not go through the exponential: these are scores divided by their sum.": scores
             / scores.sum(-1, keepdim=True),
+            "Scores are stretched to lie between 0 and 1, without an exponential.": (scores - least)
+            / (most - least),
             "The largest score got the smallest probability: the sign in the exponent is turned.": (
-                1 / exponentials
+                1 / powers
             )
-            / (1 / exponentials).sum(-1, keepdim=True),
-            "Each score was squashed by itself (a sigmoid). Probabilities of one row compete: they sum to 1.": exponentials
-            / (1 + exponentials),
-            "These are logarithms of probabilities; take them back to probabilities.": (
-                exponentials / torch.tensor([[8.0], [16.0]])
-            ).log(),
+            / (1 / powers).sum(-1, keepdim=True),
+            "Each score was squashed by itself (a sigmoid). Probabilities of one row compete: they sum to 1.": powers
+            / (1 + powers),
+            "These are logarithms of probabilities; take them back to probabilities.": want.log(),
             "These are powers of 2. The formula has powers of e.": torch.softmax(scores * math.log(2), -1),
-            "The exponentials are right; now every row has to be divided by its sum.": exponentials,
+            "The exponentials are right; now every row has to be divided by its sum.": (
+                powers,
+                powers / powers.amax(1, keepdim=True),
+            ),
+            "Every row is divided by the root of its sum of squares. Probabilities have the plain sum 1.": powers
+            / powers.norm(dim=1, keepdim=True),
+            "The scores were divided by something (the largest, their spread, a root) before the exponential. That "
+            "changes their differences.": tuple(
+                torch.softmax(scores / size, -1)
+                for size in (most, scores.std(1, keepdim=True), scores.std(1, False, True), math.sqrt(3), 3)
+            ),
+            "The largest score is subtracted in one half of the quotient only; numerator and denominator need the "
+            "same shift.": (want / powers.amax(1, keepdim=True), want * powers.amax(1, keepdim=True)),
+            "The probabilities are right but sorted; each belongs in the place of its score.": (
+                want.sort().values,
+                want.sort(descending=True).values,
+            ),
+            "The largest of each column was subtracted, and then the scores of one row no longer have the same "
+            "differences. Each row needs its own largest.": per_column / per_column.sum(1, keepdim=True),
+            "The softmax was taken twice: these are the probabilities of probabilities.": want.softmax(-1),
+            "The winner takes all here (an argmax). The others should keep their share.": torch.tensor(
+                [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
+            ),
         },
         "For scores log 1, log 2, log 5 the probabilities are 1/8, 2/8 and 5/8; yours differ.",
     )
     cube = torch.randn(2, 4, 5, generator=draw) * 3
     got = ask_tensor(answer, cube, shape=(2, 4, 5))
-    sums = got.sum(-1)
-    expect(
-        close(sums, torch.ones(2, 4)),
-        f"With three dimensions a row sums to {sums.flatten()[0]:.3g}, not 1. Name the last dimension (-1); "
-        "a default or a fixed number means another one here.",
+    diagnose(
+        got,
+        torch.softmax(cube, -1),
+        {
+            "With three dimensions another one than the last was used. Name the last (-1); a default or a fixed "
+            "number means another one here.": (
+                torch.softmax(cube, 0),
+                torch.softmax(cube, 1),
+                cube.flatten(1).softmax(-1).view_as(cube),
+            ),
+            "Negative scores lost their sign, or became 0. A score may be any number; the exponential makes it "
+            "positive.": (torch.softmax(cube.abs(), -1), torch.softmax(cube.relu(), -1)),
+        },
+        f"On random scores with three dimensions the probabilities differ from torch's (the first row sums to "
+        f"{got[0, 0].sum():.3g}). Is every row treated alike, and every score of it?",
     )
+    weights = torch.arange(cube.numel()).reshape(cube.shape) / cube.numel()
+    leaf = cube.clone().requires_grad_()
+    (torch.softmax(leaf, -1) * weights).sum().backward()
     expect(
-        close(got, torch.softmax(cube, -1)),
-        "Rows sum to 1, but on random scores the probabilities differ from torch's. "
-        "Is every score treated alike, the largest one too?",
+        close(ask_gradient(answer, cube, weights), leaf.grad),
+        "The values of softmax are right, but its gradient is not: was a part detached?",
     )
     row = torch.randn(7, generator=draw).double()
     got = ask_tensor(answer, row, shape=(7,))
     expect(
-        got.dtype == torch.float64 and close(got, torch.softmax(row, -1), rtol=1e-7, atol=0),
-        "In double precision the result is off after the seventh digit. "
-        "Is a small constant added somewhere, or was something rounded to float32?",
+        got.dtype == torch.float64 and close(got, torch.softmax(row, -1), rtol=1e-13, atol=0),
+        "In double precision the later digits are off. Is a small constant added somewhere, or was something "
+        "rounded to float32?",
     )
+    _no_score_breaks(answer)
+
+
+def _no_score_breaks(answer) -> None:
+    """Each row alone, then together, so that what one row does to another has a message of its own."""
     far = torch.tensor([[1000.0, 999.0], [-1000.0, -1001.0]])
-    got = ask_tensor(answer, far, shape=(2, 2))
+    for scores, size, why in (
+        (far[:1], "1000", "the exponential overflows. What may be subtracted from every score of a row"),
+        (far[1:], "-1000", "every exponential vanishes. What may be added to every score of a row"),
+    ):
+        got = ask_tensor(answer, scores, shape=(1, 2))
+        expect(
+            got.isfinite().all(),
+            f"Scores of {size} give {got[0, 0]:.3g}: {why} without changing the quotient?",
+        )
+        expect(
+            close(got.sum(), torch.tensor(1.0), rtol=1e-4),
+            f"A row of scores near {size} sums to {got.sum():.3g}. Replacing nan or inf afterwards hides that the "
+            "exponential overflows or vanishes; it does not bring the numbers back.",
+        )
+        expect(
+            close(got, torch.softmax(scores, -1), rtol=2e-4),  # between 512 and 1024 floats are 6e-5 apart
+            f"Scores near {size} no longer break it, but their probabilities are wrong. Clamping or rescaling scores "
+            "changes their differences; the differences must stay.",
+        )
+    for scores in (far, far.unsqueeze(0)):
+        got = ask_tensor(answer, scores, shape=tuple(scores.shape))
+        expect(
+            close(got, torch.softmax(scores, -1), rtol=2e-4),
+            "A row near +1000 and a row near -1000 are right alone and wrong together. Something is taken over the "
+            "whole tensor, or over a whole text, where each row needs its own.",
+        )
+    steep = torch.tensor([[-3000.0, 3000.0, -2000.0]])
     expect(
-        not got[0].isnan().any() and not got[0].isinf().any(),
-        "Scores of 1000 give nan: the exponential overflows. What may be subtracted from every score of a row "
-        "without changing the quotient?",
+        close(ask_tensor(answer, steep, shape=(1, 3)), torch.tensor([[0.0, 1.0, 0.0]])),
+        "Scores of -3000, 3000, -2000 should give 0, 1, 0. What you subtract leaves an exponential that overflows; "
+        "which score of a row has to become 0 so that none can?",
     )
+    barred = ask_tensor(answer, torch.tensor([[0.0, -math.inf, 0.0]]), shape=(1, 3))
     expect(
-        not got[1].isnan().any(),
-        "One row near +1000 turns another row, near -1000, into nan. Something is taken over the whole tensor "
-        "where each row needs its own.",
+        close(barred, torch.tensor([[0.5, 0.0, 0.5]])) and barred[0, 1] == 0,
+        f"A score of minus infinity gets {barred[0, 1]:.3g}; it should get exactly 0 and leave 1/2 each to the "
+        "two others. Is an exponent clamped, or a small constant added?",
     )
-    expect(
-        close(got, torch.softmax(far, -1)),
-        "Large scores no longer overflow, but their probabilities are wrong. Clamping or rescaling scores changes "
-        "their differences; the differences must stay.",
-    )
-    barred = torch.tensor([[0.0, -math.inf, 0.0]])
-    expect(
-        close(ask_tensor(answer, barred, shape=(1, 3)), torch.tensor([[0.5, 0.0, 0.5]])),
-        "A score of minus infinity should get probability 0 and leave 1/2 each to the two others.",
-    )
-    _gradient_reaches(answer, cube, torch.softmax, "softmax")
-
-
-def _gradient_reaches(answer, scores: Tensor, reference, name: str) -> None:
-    """The answer's gradient equals torch's: nothing was detached, turned into a number, or rounded."""
-    ours, theirs = (scores.clone().requires_grad_() for _ in range(2))
-    weights = torch.arange(scores.numel()).reshape(scores.shape) / scores.numel()
-    result = answer(ours)
-    expect(
-        result.requires_grad,
-        "Values are right, but no gradient flows back, so nothing could be trained through it. "
-        "Stay with tensors: no .item(), .tolist(), .detach(), NumPy or torch.tensor(...) of a result.",
-    )
-    (result * weights).sum().backward()
-    (reference(theirs, -1) * weights).sum().backward()
-    expect(close(ours.grad, theirs.grad), f"The values of {name} are right, but its gradient is not.")
 
 
 @check(
@@ -116,26 +174,96 @@ def token_logprobs(answer, draw):
     weights = torch.tensor([[[1.0, 2.0, 5.0], [3.0, 3.0, 2.0]], [[6.0, 1.0, 1.0], [1.0, 5.0, 10.0]]])
     logits, ids = weights.log(), torch.tensor([[2, 1], [0, 1]])
     chances = torch.tensor([[5 / 8, 3 / 8], [6 / 8, 5 / 16]])
-    by_position = torch.gather(logits.log_softmax(1), 2, ids.unsqueeze(-1)).squeeze(-1)
+    want = chances.log()
+
+    def said(table: Tensor, ids: Tensor = ids) -> Tensor:
+        return table.gather(2, ids.unsqueeze(2)).squeeze(2)
+
+    later = said(logits.log_softmax(-1), ids.roll(-1, 1))
+    earlier = said(logits.log_softmax(-1), ids.roll(1, 1))
     diagnose(
-        ask_tensor(answer, logits, ids, shape=(2, 2)),
-        chances.log(),
+        ask_tensor(
+            answer,
+            logits,
+            ids,
+            shape=(2, 2),
+            shapes={
+                (2, 1): "Was something shifted by one position? Here logits and ids already belong together.",
+                (2, 2, 1): "Was the last dimension kept by mistake?",
+                (4,): "The tokens lie in one flat row; give them the shape of ids again.",
+                (2,): "The tokens of a text were summed or averaged; one number for each token is asked for.",
+                (): "All tokens were summed or averaged; one number for each token is asked for.",
+                (2, 2, 3): "These are all words of the vocabulary; pick the one in ids at each position.",
+                (2, 2, 2, 2): "Every position was paired with every id. Each position has one id of its own.",
+                (
+                    2,
+                    2,
+                    2,
+                ): "Something of shape (B, T) was stretched against (B, T, 1); shapes line up on the right.",
+            },
+        ),
+        want,
         {
             "These are probabilities; their logarithm is asked for.": chances,
-            "The sign is turned: a log-probability is at most 0. (The loss is its negative.)": -chances.log(),
-            "These are the raw scores of the tokens. They still need their normaliser, the log of the row's sum.": torch.tensor(
-                [[5.0, 3.0], [6.0, 5.0]]
-            ).log(),
-            "The scores were normalised over the positions. Every position is a choice among V tokens.": by_position,
+            "The sign is turned: a log-probability is at most 0. (The loss is its negative.)": -want,
+            "These are the raw scores of the tokens. They still need their normaliser, the log of the row's sum.": said(
+                logits
+            ),
+            "The scores were normalised over the positions. Every position is a choice among V tokens.": said(
+                logits.log_softmax(1)
+            ),
+            "The scores were normalised over the texts. Every position is a choice among V tokens.": said(
+                logits.log_softmax(0)
+            ),
+            "The scores were normalised over the whole block at once; every position needs its own sum.": (
+                said(logits) - math.log(40),
+                said(logits.flatten(1).log_softmax(1).view_as(logits)),
+            ),
             "The logarithm is to base 2; this course counts in nats.": chances.log2(),
             "The logarithm is to base 10; this course counts in nats.": chances.log10(),
-            "The ids were shifted by one position. Here logits and ids already belong together.": torch.gather(
-                logits.log_softmax(-1), 2, ids.roll(-1, 1).unsqueeze(-1)
-            ).squeeze(-1),
-            "This is the likeliest token at each position, not the token in ids.": weights.max(
+            "Something was shifted by one position. Here logits and ids already belong together.": (
+                later,
+                functional.pad(later[:, :1], (1, 0)),
+                functional.pad(later[:, :1], (0, 1)),
+                functional.pad(earlier[:, 1:], (1, 0)),
+                functional.pad(earlier[:, 1:], (0, 1)),
+            ),
+            "This is the likeliest token at each position, not the token in ids.": logits.log_softmax(
                 -1
-            ).values.log()
-            - weights.sum(-1).log(),
+            ).amax(-1),
+            "This is the likeliest token's score, without its normaliser, not the token in ids.": logits.amax(
+                -1
+            ),
+            "The ids of the first text were used for every text.": said(
+                logits.log_softmax(-1), ids[:1].expand(2, 2)
+            ),
+            "Text 1 went hand in hand with position 1, text 2 with position 2. Every text has all positions.": logits.log_softmax(
+                -1
+            )[torch.arange(2), torch.arange(2), ids],
+            "view or reshape cannot swap dimensions: it keeps the numbers in a row and cuts them anew. Transpose.": -functional.cross_entropy(
+                logits.reshape(2, 3, 2), ids, reduction="none"
+            ),
+            "The token with id 0 was left out. Id 0 is a word like any other here; masks come later.": want
+            * (ids != 0),
+            "Each number is divided by the number of positions. Lengths come in later, with the average.": want
+            / 2,
+            "Each number is divided by the size of the vocabulary; nothing is averaged here.": want / 3,
+            "The softmax was taken twice: the function that takes the logarithm has one inside.": said(
+                logits.softmax(-1).log_softmax(-1)
+            ),
+            "Each score was squashed by itself (a sigmoid). The words of one position compete.": said(
+                functional.logsigmoid(logits)
+            ),
+            "These are 1 over the probability (perplexities); the logarithm is asked for.": 1 / chances,
+            "1 was added to the probability before the logarithm.": chances.log1p(),
+            "ids were transposed: texts and positions have changed places.": said(
+                logits.log_softmax(-1), ids.T
+            ),
+            "These are running sums along the text; one number for each token is asked for.": want.cumsum(1),
+            "This is the entropy of each row, negative or not: an average over all words. The said one is asked for.": (
+                torch.special.entr(logits.softmax(-1)).sum(-1),
+                -torch.special.entr(logits.softmax(-1)).sum(-1),
+            ),
         },
         "With weights 1, 2, 5 the token of weight 5 has log-probability log(5/8) = -0.470; yours differs.",
     )
@@ -148,120 +276,190 @@ def token_logprobs(answer, draw):
         "On random scores it differs from torch's cross entropy. Does every position (b, t) look up its own id "
         "in its own row, and only along the vocabulary?",
     )
-    unlikely = torch.tensor([[[0.0, 200.0], [1000.0, -1000.0]]])
-    got = ask_tensor(answer, unlikely, torch.tensor([[0, 0]]), shape=(1, 2))
+    weights = torch.arange(6).reshape(2, 3) / 6
+    leaf = logits.clone().requires_grad_()
+    negative = -functional.cross_entropy(leaf.transpose(1, 2), ids, reduction="none")
+    (negative * weights).sum().backward()
     expect(
-        not got.isnan().any() and not got.isinf().any(),
-        f"Scores 0 and 200 give {got[0, 0]:.3g} and scores 1000 and -1000 give {got[0, 1]:.3g}: a probability was "
-        "rounded to 0, or an exponential overflowed, before the logarithm. Stay with logarithms throughout.",
+        close(ask_gradient(lambda scores: answer(scores, ids), logits, weights), leaf.grad),
+        "The values are right, but the gradient is not: was a part detached?",
     )
-    expect(
-        close(got, torch.tensor([[-200.0, 0.0]])),
-        "It stays finite, but a token 200 below the best one should have log-probability -200. "
-        "A small constant under the logarithm, or a clamp, hides how unlikely it is.",
-    )
-    _token_gradient(answer, logits, ids)
+    _stays_finite(answer)
 
 
-def _token_gradient(answer, logits: Tensor, ids: Tensor) -> None:
-    ours, theirs = (logits.clone().requires_grad_() for _ in range(2))
-    result = answer(ours, ids)
+def _stays_finite(answer) -> None:
+    """One position at a time, then all together, so that what one row does to another has its own message."""
+    rows, said = torch.tensor([[0.0, 200.0], [1000.0, -1000.0], [1000.0, -1000.0]]), torch.tensor([0, 0, 1])
+    want = torch.tensor([-200.0, 0.0, -2000.0])
+    squeezed = {(): "squeeze() without a dimension removes every dimension of size 1."}
+    for row, token, logprob in zip(rows, said, want, strict=True):
+        got = ask_tensor(answer, row.view(1, 1, 2), token.view(1, 1), shape=(1, 1), shapes=squeezed)
+        expect(
+            got.isfinite().all(),
+            f"A token of score {row[token]:.0f} beside one of {row[1 - token]:.0f} gives {got.item():.3g}: a "
+            "probability was rounded to 0, or an exponential overflowed, before the logarithm. Stay with "
+            "logarithms throughout.",
+        )
+        expect(
+            close(got, logprob.view(1, 1)),
+            f"A token of score {row[token]:.0f} beside one of {row[1 - token]:.0f} should have log-probability "
+            f"{logprob:.0f}, not {got.item():.4g}. A small constant under the logarithm, or a clamp, hides how "
+            "unlikely it is.",
+        )
+    got = ask_tensor(answer, rows.unsqueeze(0), said.unsqueeze(0), shape=(1, 3), shapes={(3,): squeezed[()]})
     expect(
-        result.requires_grad,
-        "Values are right, but no gradient flows back, so nothing could be trained through it. "
-        "Stay with tensors: no .item(), .tolist(), .detach() or NumPy on the way.",
-    )
-    result.sum().backward()
-    functional.cross_entropy(theirs.transpose(1, 2), ids, reduction="sum").neg().backward()
-    expect(
-        close(ours.grad, theirs.grad), "The values are right, but the gradient is not: was a part detached?"
+        close(got, want.unsqueeze(0)),
+        "Three positions are right alone and wrong together. Something (a maximum?) is taken over the whole tensor "
+        "where each position needs its own.",
     )
 
 
 @check(
     masks.masked_mean,
+    also=(masks.accumulated_mean,),
     proved="Padding has no weight and no influence, not even as nan; zeros that count do count; the mean of "
     "nothing is 0.",
 )
 def masked_mean(answer, draw):
-    values = torch.tensor([[4.0, 2.0, 9.0], [5.0, 7.0, 3.0]])
-    mask = torch.tensor([[True, True, False], [True, True, True]])
+    values = torch.tensor([[4.0, 2.0, 9.0, 6.0], [5.0, 7.0, 3.0, 8.0]])
+    mask = _mask("1100", "0111")
+    sums, counts = torch.tensor([6.0, 18.0]), torch.tensor([2.0, 3.0])
     diagnose(
-        ask_tensor(answer, values, mask, dim=1, shape=(2,)),
-        torch.tensor([3.0, 5.0]),
+        ask_tensor(
+            answer,
+            values,
+            mask,
+            dim=1,
+            shape=(2,),
+            shapes={
+                (): "Is dim used at all? With dim=1 every row has a mean of its own.",
+                (4,): "These are means of the columns; dim is the dimension that disappears.",
+                (2, 1): "The dimension was kept by mistake; dim is the one that disappears.",
+            },
+        ),
+        torch.tensor([3.0, 6.0]),
         {
-            "The sum is right, but it is divided by all positions. How many does the mask keep?": torch.tensor(
-                [2.0, 5.0]
-            ),
+            "The sum is right, but it is divided by all positions. How many does the mask keep?": sums / 4,
             "The mask made no difference.": values.mean(1),
-            "The mask is upside down: True keeps.": torch.tensor([9.0, 0.0]),
-            "These are sums, not means.": torch.tensor([6.0, 15.0]),
-            "Every row is divided by the number kept in the whole tensor; each row has its own.": torch.tensor(
-                [6.0, 15.0]
-            )
-            / 5,
+            "The mask is upside down: True keeps.": torch.tensor([7.5, 5.0]),
+            "These are sums, not means.": sums,
+            "These are counts, not means.": counts,
+            "Every row is divided by the number kept in the whole tensor; each row has its own.": sums / 5,
+            "The sum is divided by the number of rows, not by what the mask keeps.": sums / 2,
+            "The count is one too many: something is added to it against a division by 0.": sums
+            / (counts + 1),
+            "The count is one too few.": sums / (counts - 1),
+            "Padded values are in the sum; only the count follows the mask.": values.sum(1) / counts,
+            "A row's first ones were averaged, as many as the mask keeps. The mask says which, not only how many.": torch.tensor(
+                [3.0, 5.0]
+            ),
+            "This is the largest kept value of each row, not the mean.": torch.tensor([4.0, 8.0]),
         },
-        "Of 4, 2, 9 with the last one masked out the mean is 3; your rows differ.",
+        "Of 4, 2, 9, 6 with the last two masked out the mean is 3; your rows differ.",
     )
     diagnose(
-        ask_tensor(answer, values, mask, shape=()),
-        torch.tensor(4.2),
+        ask_tensor(
+            answer,
+            values,
+            mask,
+            shape=(),
+            shapes=dict.fromkeys(
+                ((2,), (4,), (1, 1)), "With dim=None everything is averaged into one number."
+            ),
+        ),
+        torch.tensor(4.8),
         {
             "With dim=None this is the mean of the rows' means. All kept numbers should weigh the same.": torch.tensor(
-                4.0
+                4.5
             ),
             "With dim=None the sum is divided by all positions, not by those that are kept.": torch.tensor(
-                3.5
+                3.0
             ),
-            "With dim=None the mask made no difference.": torch.tensor(5.0),
+            "With dim=None the mask made no difference.": torch.tensor(5.5),
+            "With dim=None the mask is upside down: True keeps.": torch.tensor(20 / 3),
+            "With dim=None this is a sum, not a mean.": torch.tensor(24.0),
         },
-        "With dim=None the five kept numbers 4, 2, 5, 7, 3 have mean 4.2; yours differs.",
+        "With dim=None the five kept numbers 4, 2, 7, 3, 8 have mean 4.8; yours differs.",
     )
+    _padding_has_no_influence(answer)
+    values = torch.tensor([[4.0, 2.0, math.nan], [5.0, 7.0, 3.0], [1.0, math.inf, 2.0]])
+    shares = torch.tensor([[0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3], [0.0, 0.0, 0.0]])
+    gradient = ask_gradient(lambda leaf: answer(leaf, _mask("110", "111", "000"), dim=1), values)
+    expect(
+        not gradient.isnan().any(),
+        "The values are right, but a nan from the padding comes back in the gradient, and one step of training "
+        "would spread it everywhere.",
+    )
+    expect(
+        close(gradient, shares),
+        "The values are right, but the gradient is not: each kept number should get 1 over the count of its row.",
+    )
+    _nothing_is_added_or_rounded(answer)
     cube = torch.randn(2, 3, 4, generator=draw)
     kept = torch.rand(2, 3, 4, generator=draw) < 0.6
-    for dim in (0, 1, -1):
+    for dim, why in (
+        (0, "dim=0 was taken for None. 0 is a dimension too, although Python's `if` takes it for False."),
+        (1, "dim=1 was taken for None."),
+        (-1, "dim=-1 was taken for None; it is the last dimension."),
+    ):
         want = _slow_masked_mean(cube, kept, dim)
-        got = ask_tensor(answer, cube, kept, dim=dim, shape=tuple(want.shape))
+        got = ask_tensor(answer, cube, kept, dim=dim, shape=tuple(want.shape), shapes={(): why})
         expect(
             close(got, want),
             f"With three dimensions and dim={dim} it differs from adding the kept numbers one by one.",
         )
-    zeros = torch.tensor([[0.0, 4.0, 0.0]])
+
+
+def _padding_has_no_influence(answer) -> None:
+    for options, shape in (({"dim": 1}, (1,)), ({}, ())):
+
+        def mean(row: list[float], kept: str, options=options, shape=shape) -> Tensor:
+            squeezed = {(): "squeeze() without a dimension removes every dimension of size 1."}
+            return ask_tensor(
+                answer, torch.tensor([row]), _mask(kept), shape=shape, shapes=squeezed, **options
+            )
+
+        expect(
+            close(mean([0.0, 4.0, 0.0], "111"), torch.tensor(4 / 3)),
+            "A kept 0 was left out of the count. The mask alone says what counts, not the value.",
+        )
+        got = mean([1.0, math.nan, math.inf], "100")
+        expect(
+            close(got, torch.tensor(1.0)),
+            f"A nan or inf in the padding came through: {got.tolist()}. Multiplying by 0 does not remove it.",
+        )
+        got = mean([2.0, 3.0], "00")
+        expect(
+            close(got, torch.tensor(0.0)),
+            f"With nothing kept it gives {got.tolist()}; it should give 0. What is 0 divided by 0?",
+        )
+        got = mean([math.nan, 3.0], "11")
+        expect(
+            got.isnan().all(),
+            f"A nan among the kept numbers disappeared: the mean is {got.tolist()}. What the mask keeps has to "
+            "show, so that a broken model is noticed; only what it does not keep may be replaced.",
+        )
+    got = ask_tensor(answer, torch.tensor([[2.0, 3.0], [4.0, 6.0]]), _mask("00", "11"), dim=1, shape=(2,))
     expect(
-        close(ask(answer, zeros, torch.ones(1, 3).bool(), dim=1), torch.tensor([4 / 3])),
-        "A kept 0 was left out of the count. The mask alone says what counts, not the value.",
+        close(got, torch.tensor([0.0, 5.0])),
+        f"A row with nothing kept beside a row with everything kept gives {got.tolist()}; it should give 0 and 5. "
+        "Every row has to guard itself against a division by 0.",
     )
-    hole = torch.tensor([[1.0, math.nan, math.inf]])
-    got = ask(answer, hole, torch.tensor([[True, False, False]]), dim=1)
+
+
+def _nothing_is_added_or_rounded(answer) -> None:
+    tiny = ask_tensor(answer, torch.tensor([[2e-6, 4e-6]]), _mask("11"), dim=1, shape=(1,))
     expect(
-        close(got, torch.ones(1)),
-        f"A nan in the padding came through: {got.tolist()}. Multiplying by 0 does not remove it.",
+        close(1e6 * tiny, torch.tensor([3.0])), "Tiny numbers lose digits: a constant is added to the sum."
     )
-    none = ask(answer, torch.tensor([[2.0, 3.0]]), torch.zeros(1, 2).bool(), dim=1)
-    expect(
-        close(none, torch.zeros(1)),
-        f"A row with nothing kept gives {none.tolist()}; it should give 0. What is 0 divided by 0?",
-    )
-    tiny = torch.tensor([[2e-6, 4e-6]])
-    expect(
-        close(1e6 * ask(answer, tiny, torch.ones(1, 2).bool(), dim=1), torch.tensor([3.0])),
-        "Tiny numbers lose digits: a constant is added to the sum.",
-    )
-    single = ask(answer, torch.tensor([[8.0, 1.0]]).double(), torch.tensor([[True, False]]), dim=1)
-    expect(
-        close(single, torch.tensor([8.0]), rtol=1e-7, atol=0),
-        "One kept number must be its own mean, to the last digit. Is a constant added to the count?",
-    )
-    leaf = values.clone().requires_grad_()
-    result = answer(leaf, mask, dim=1)
-    expect(
-        result.requires_grad, "No gradient flows back: stay with tensors, no .item() or .tolist() on the way."
-    )
-    result.sum().backward()
-    expect(
-        close(leaf.grad, torch.tensor([[0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3]])),
-        "The values are right, but the gradient is not: each kept number should get 1 over the count of its row.",
-    )
+    tenth = torch.tensor(0.1, dtype=torch.float64)
+    for options, shape in (({"dim": 1}, (1,)), ({}, ())):
+        single = ask_tensor(answer, tenth * torch.tensor([[1, 2]]), _mask("10"), shape=shape, **options)
+        expect(
+            close(single, tenth, rtol=1e-12, atol=0),
+            "One kept number must be its own mean, to the last digit of a double. Is a constant added to the count, "
+            "or something rounded to float32?",
+        )
 
 
 def _slow_masked_mean(values: Tensor, mask: Tensor, dim: int) -> Tensor:
@@ -281,64 +479,110 @@ def _slow_masked_mean(values: Tensor, mask: Tensor, dim: int) -> Tensor:
 )
 def pad_batch(answer, draw):
     ids, mask = _padded(answer, [[5], [7, 8, 9]])
+    padding = "The padding stands on the left; fill up on the right."
+    expect(ids.tolist() != [[0, 0, 5], [7, 8, 9]], padding)
     expect(
-        tuple(ids.shape) == (2, 3),
-        f"For texts of 1 and 3 tokens ids has shape {tuple(ids.shape)}; wanted is (2, 3). "
-        "The longest text sets the width, wherever it stands.",
+        ids.tolist() != [[7, 8, 9], [5, 0, 0]],
+        "The texts come out in another order than they went in; labels and answers would belong to the wrong ones.",
     )
     expect(
-        not torch.equal(ids, torch.tensor([[0, 0, 5], [7, 8, 9]])),
-        "The padding stands on the left; fill up on the right.",
+        ids[0].tolist() not in ([5, 5, 5], [5, 7, 8], [5, 8, 9]),
+        f"The first row is {ids[0].tolist()}: a text is filled up with its own tokens or another's, not with pad_id.",
     )
     expect(
-        torch.equal(ids, torch.tensor([[5, 0, 0], [7, 8, 9]])),
+        ids.tolist() != [[5, 0, 0], [9, 8, 7]],
+        "The tokens of a text stand in reverse; their order is the text.",
+    )
+    expect(
+        ids.tolist() == [[5, 0, 0], [7, 8, 9]],
         f"For [5] and [7, 8, 9] the ids are {ids.tolist()}; wanted is 5 and two zeros, then 7, 8, 9.",
     )
+    for wrong, mistake in {
+        ("011", "000"): "The mask is upside down: True marks a real token.",
+        ("111", "111"): "The mask is all True, but the first text has one token. Padding has to be False.",
+        ("110", "111"): "The mask keeps one position too many: count positions from 0.",
+        ("000", "110"): "The mask keeps one position too few: count positions from 0.",
+        ("001", "111"): "The mask marks the end of the row; the text stands at its beginning.",
+    }.items():
+        expect(not torch.equal(mask, _mask(*wrong)), mistake)
+    expect(torch.equal(mask, _mask("100", "111")), f"For lengths 1 and 3 the mask is {mask.tolist()}.")
+    ids, mask = _padded(answer, [[2, 2], [3], [6, 6, 6, 4]])
     expect(
-        tuple(mask.shape) == (2, 3),
-        f"The mask has shape {tuple(mask.shape)}; it has one entry for every id, (2, 3).",
+        torch.equal(mask, _mask("1100", "1000", "1111")),
+        f"For lengths 2, 1 and 4, with tokens that repeat, the mask is {mask.tolist()}.",
     )
-    expect(
-        mask.dtype == torch.bool, f"The mask is made of {mask.dtype}; wanted are True and False (torch.bool)."
-    )
-    expect(ids.dtype == torch.long, f"The ids are {ids.dtype}; an embedding looks up torch.long.")
-    kept = torch.tensor([[True, False, False], [True, True, True]])
-    expect(not torch.equal(mask, ~kept), "The mask is upside down: True marks a real token.")
-    expect(torch.equal(mask, kept), f"For lengths 1 and 3 the mask is {mask.tolist()}.")
     ids, mask = _padded(answer, [[4, 0, 6], [2, 2], [0]])
     expect(
-        torch.equal(mask, torch.tensor([[True, True, True], [True, True, False], [True, False, False]])),
+        torch.equal(mask, _mask("111", "110", "100")),
         "A real token whose id is 0 was taken for padding. Where the text ends, its length says, not its ids.",
     )
-    ids, _ = _padded(answer, [[1], [2, 3]], pad_id=9)
+    ids, mask = _padded(answer, [[3, 1]])
     expect(
-        ids.tolist() == [[1, 9], [2, 3]], f"With pad_id=9 the ids are {ids.tolist()}: pad_id was not used."
+        ids.tolist() == [[3, 1]] and mask.all(),
+        f"For the single text [3, 1] ids and mask are {ids.tolist()} and {mask.tolist()}.",
     )
-    ids, mask = _padded(answer, [[3, 4], []])
+    ids, mask = _padded(answer, [[1], [9, 3]], pad_id=9)
     expect(
-        ids.tolist() == [[3, 4], [0, 0]] and mask.tolist() == [[True, True], [False, False]],
-        "An empty text among others should become a row of padding whose mask is all False.",
+        ids.tolist() == [[1, 9], [9, 3]],
+        f"For [1] and [9, 3] with pad_id=9 the ids are {ids.tolist()}: pad_id was not used.",
     )
-    texts = [
-        torch.randint(0, 9, (int(n),), generator=draw).tolist()
-        for n in torch.randint(1, 7, (6,), generator=draw)
-    ]
+    expect(
+        torch.equal(mask, _mask("10", "11")),
+        f"For [1] and [9, 3] with pad_id=9 the mask is {mask.tolist()}. Lengths alone decide, not pad_id.",
+    )
+    for texts in ([[3, 4], []], [[], [3, 4]]):
+        ids, mask = _padded(answer, texts)
+        rows, kept = [text or [0, 0] for text in texts], [[bool(text)] * 2 for text in texts]
+        expect(
+            ids.tolist() == rows and mask.tolist() == kept,
+            "An empty text among others should become a row of padding whose mask is all False.",
+        )
+    lengths = [int(n) for n in torch.randint(1, 7, (6,), generator=draw)] + [40]
+    texts = [(torch.randint(0, 9, (n,), generator=draw) * 7001).tolist() for n in lengths]
     ids, mask = _padded(answer, texts)
     expect(
-        [row[keep].tolist() for row, keep in zip(ids, mask, strict=True)] == texts,
-        "On six random texts, the ids that the mask keeps are not the texts that went in.",
+        [row[keep].tolist() for row, keep in zip(ids, mask, strict=True)] == texts and not ids[~mask].any(),
+        "On random texts, one of them of 40 tokens, the ids that the mask keeps are not the texts that went in, or "
+        "the rest is not padding.",
     )
 
 
-def _padded(answer, sequences: list[list[int]], **options) -> tuple[Tensor, Tensor]:
-    result = ask(answer, sequences, **options)
+def _padded(answer, texts: list[list[int]], **options) -> tuple[Tensor, Tensor]:
+    """The answer's ids and mask, once their shapes and types are right."""
+    result = ask(answer, texts, **options)
     expect(
         isinstance(result, tuple | list) and len(result) == 2,
         f"It returned a {type(result).__name__}; two things are wanted: ids and mask.",
     )
     for part, name in zip(result, ("ids", "mask"), strict=True):
         expect(isinstance(part, Tensor), f"{name} is a {type(part).__name__}; a tensor is wanted.")
-    return result[0], result[1]
+    ids, mask = result
+    expect(
+        ids.dtype != torch.bool or mask.dtype == torch.bool,
+        "ids and mask are exchanged: ids come first.",
+    )
+    lengths = [len(text) for text in texts]
+    wanted, got = (len(texts), max(lengths)), tuple(ids.shape)
+    likely = "The longest text sets the width, wherever it stands."
+    if got == wanted[::-1]:
+        likely = "Texts are the rows and positions the columns; some functions need batch_first to be told."
+    elif got[:1] != wanted[:1] and 0 in lengths:
+        likely = "An empty text is a text too; it must not disappear."
+    expect(got == wanted, f"For texts of lengths {lengths} ids has shape {got}; wanted is {wanted}. {likely}")
+    expect(
+        tuple(mask.shape) == wanted,
+        f"The mask has shape {tuple(mask.shape)}; it has one entry for every id, {wanted}, not the lengths alone.",
+    )
+    expect(
+        mask.dtype == torch.bool, f"The mask is made of {mask.dtype}; wanted are True and False (torch.bool)."
+    )
+    beside = " with an empty text among others" if 0 in lengths else ""
+    expect(
+        ids.dtype == torch.long,
+        f"The ids{beside} are {ids.dtype}; an embedding looks up torch.long. Some functions begin with floats "
+        "when nothing tells them otherwise.",
+    )
+    return ids, mask
 
 
 @check(
@@ -347,36 +591,31 @@ def _padded(answer, sequences: list[list[int]], **options) -> tuple[Tensor, Tens
 )
 def best_labels(answer, draw):
     labels = ("sad", "calm", "glad")
-    logits = _logs((1.0, 2.0, 5.0), (6.0, 1.0, 1.0), (1.0, 3.0, 1.0))
-    got = ask(answer, logits, labels)
+    weights = torch.tensor([[1.0, 2.0, 5.0], [6.0, 1.0, 2.0], [1.0, 4.0, 2.0]])
+    logits = weights.log()
+    names, chances = _labelled(answer, logits, labels)
+    expect(names != ["sad", "calm", "sad"], "These are the unlikeliest labels.")
     expect(
-        isinstance(got, list | tuple) and len(got) == 3,
-        f"For three texts it returned {got!r}; wanted is a list with one pair for each text.",
+        names != ["sad", "calm", "glad"],
+        "The labels are handed out in their own order, one to each text. Each text is to choose among all of them.",
     )
     expect(
-        all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in got),
-        f"Each text should get a pair (label, probability); the first one is {got[0]!r}.",
-    )
-    names, chances = [pair[0] for pair in got], [pair[1] for pair in got]
-    expect(
-        all(isinstance(name, str) for name in names),
-        f"The first of each pair is {names[0]!r}; wanted is the label's text, looked up in labels.",
+        names != ["calm", "glad", "sad"],
+        "These are the winners of each column: for each label the best text. Each text is to choose among the labels.",
     )
     expect(
-        names != ["sad", "calm", "sad"] and names != ["sad", "calm", "glad"],
-        "These are the unlikeliest labels.",
+        sorted(names) != ["calm", "glad", "sad"] or names == ["glad", "sad", "calm"],
+        f"The labels are {names}: another order than that of the texts, which is glad, sad, calm.",
     )
     expect(
         names == ["glad", "sad", "calm"],
         f"The labels are {names}; the largest scores are at glad, sad, calm.",
     )
-    expect(
-        all(isinstance(chance, float) for chance in chances),
-        f"The probability is a {type(chances[0]).__name__}; wanted is a Python float, so that anyone can print it.",
-    )
+    best = torch.tensor([[2], [0], [1]])
+    want = torch.tensor([5 / 8, 6 / 9, 4 / 7])
     diagnose(
         torch.tensor(chances),
-        torch.tensor([5 / 8, 6 / 8, 3 / 5]),
+        want,
         {
             "The second of each pair is the raw score. Turn the scores into probabilities first.": logits.max(
                 1
@@ -384,30 +623,98 @@ def best_labels(answer, draw):
             "These probabilities are normalised over the texts. The labels of one text compete, not the texts.": torch.softmax(
                 logits, 0
             )
-            .gather(1, torch.tensor([[2], [0], [1]]))
+            .gather(1, best)
             .squeeze(1),
+            "These probabilities are normalised over all texts together; every text has its own.": torch.tensor(
+                [5.0, 6.0, 4.0]
+            )
+            / 24,
             "Each score was squashed by itself (a sigmoid); the labels of one text have to share 1.": logits.max(
                 1
             ).values.sigmoid(),
-            "These are log-probabilities.": torch.tensor([5 / 8, 6 / 8, 3 / 5]).log(),
+            "These are log-probabilities.": want.log(),
+            "These are exponentials, not yet divided by their sum.": torch.tensor([5.0, 6.0, 4.0]),
+            "These are scores divided by their sum, without the exponential.": logits.max(1).values
+            / logits.sum(1),
+            "These are percentages; a probability is at most 1.": 100 * want,
+            "These are probabilities of the first text. Every text has its own row.": torch.tensor(
+                [5.0, 1.0, 2.0]
+            )
+            / 8,
+            "This is the probability of the same label each time, not of the winner.": tuple(
+                logits.softmax(1)[:, column] for column in range(3)
+            ),
+            "These are probabilities of the unlikeliest label.": torch.tensor([1 / 8, 1 / 9, 1 / 7]),
+            "This is what the winner leaves to the others.": 1 - want,
+            "The softmax was taken twice.": torch.softmax(logits.softmax(1), 1).max(1).values,
         },
-        f"The labels are right; their probabilities should be 5/8, 6/8 and 3/5, and are {chances}.",
+        f"The labels are right; their probabilities should be 5/8, 6/9 and 4/7, and are {chances}.",
     )
     logits = torch.randn(5, 4, generator=draw) * 3
-    got = ask(answer, logits, "abcd")
+    names, chances = _labelled(answer, logits, "abcd")
     expect(
-        [pair[0] for pair in got] == ["abcd"[i] for i in logits.argmax(1).tolist()],
-        "With four labels and random scores some labels are wrong. Is the number of labels built in?",
+        names == ["abcd"[i] for i in logits.argmax(1).tolist()],
+        "With four labels and random scores some labels are wrong. Is a label, or the number of labels, built in?",
     )
     expect(
-        close(torch.tensor([pair[1] for pair in got]), torch.softmax(logits, 1).max(1).values, rtol=1e-4),
-        "On random scores the probabilities differ from torch's: more than rounding to a few digits?",
+        close(torch.tensor(chances), torch.softmax(logits, 1).max(1).values),
+        "On random scores the probabilities differ from torch's. Is something rounded to a few digits?",
     )
-    extreme = ask(answer, torch.tensor([[1000.0, 0.0]]), ("yes", "no"))
+    extreme = torch.tensor([[1000.0, 0.0], [-1000.0, -999.0]])
+    try:
+        alone = [_labelled(answer, row, ("yes", "no")) for row in extreme.split(1)]
+    except (TypeError, IndexError, ValueError) as error:
+        raise CheckFailed(
+            f"A single text stops it with {type(error).__name__}: {error}. Was a dimension of size 1 squeezed away?"
+        ) from error
+    together = _labelled(answer, extreme, ("yes", "no"))
+    for got in (alone[0], (together[0][:1], together[1][:1])):
+        expect(
+            got == (["yes"], [1.0]),
+            f"Scores 1000 and 0 give {got[0][0]!r} and {got[1][0]}; wanted are 'yes' and 1.0. Use your safe softmax.",
+        )
+    for got in (alone[1], (together[0][1:], together[1][1:])):
+        expect(
+            got[0] == ["no"] and close(torch.tensor(got[1]), torch.tensor([0.731059]), rtol=1e-4),
+            f"Scores -1000 and -999 give {got[0][0]!r} and {got[1][0]}; wanted are 'no' and 0.731. Use your safe "
+            "softmax, row by row.",
+        )
+
+
+def _labelled(answer, logits: Tensor, labels: tuple[str, ...] | str) -> tuple[list[str], list[float]]:
+    """The answer's labels and probabilities, once the pairs look like pairs."""
+    got = ask(answer, logits, labels)
+    texts = len(logits)
     expect(
-        extreme[0][0] == "yes" and extreme[0][1] == 1.0,
-        f"Scores 1000 and 0 give {extreme[0]}; wanted is ('yes', 1.0). Use your safe softmax.",
+        isinstance(got, list | tuple),
+        f"It returned {got!r}, a {type(got).__name__}; wanted is a list with one pair for each text.",
     )
+    expect(
+        len(got) != 2 or texts == 2 or not all(isinstance(part, list | tuple | Tensor) for part in got),
+        f"It returned two lists, {got[0]!r} and {got[-1]!r}; wanted is one list of pairs." if got else "",
+    )
+    expect(
+        len(got) == texts,
+        f"For {texts} text(s) it returned {got!r}; wanted is a list with one pair for each text.",
+    )
+    expect(
+        all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in got),
+        f"Each text should get a pair (label, probability); the first one is {got[0]!r}.",
+    )
+    names, chances = [pair[0] for pair in got], [pair[1] for pair in got]
+    expect(
+        not all(isinstance(chance, str) and chance in labels for chance in chances),
+        f"The pairs are the other way round: {got[0]!r}. The label comes first.",
+    )
+    expect(
+        all(isinstance(name, str) for name in names),
+        f"The first of each pair is {names[0]!r}; wanted is the label's text, looked up in labels.",
+    )
+    expect(
+        all(isinstance(chance, float) for chance in chances),
+        f"The probability is a {type(chances[0]).__name__}; wanted is a Python float, so that anyone can print it.",
+    )
+    return names, chances
 
 
 def _pieces(draw: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -422,97 +729,193 @@ def _pieces(draw: torch.Generator) -> tuple[Tensor, Tensor]:
     proved="However six texts are cut into pieces, value and gradient are those of one large batch.",
 )
 def accumulated_mean(answer, draw):
-    losses = [torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 9.0]]), torch.tensor([[6.0, 2.0, 0.0]])]
-    kept = [torch.tensor([[True, True, True], [True, True, False]]), torch.tensor([[True, False, False]])]
+    losses = [
+        torch.tensor([[4.0, 0.0, 4.0], [5.0, 3.0, 11.0]]),
+        torch.tensor([[8.0, 6.0, 7.0]]),
+        torch.tensor([[2.0, 5.0, 5.0]]),
+    ]
+    kept = [_mask("111", "110"), _mask("100"), _mask("110")]
+    mistakes = {  # kept losses add up to 16, 8 and 7; 5, 1 and 2 of them are kept, of 12
+        "This is the mean of the pieces' means: the one token of the second piece weighs as much as the five of "
+        "the first. That is the published mistake.": 14.7 / 3,
+        "This is the sum of the pieces' means: a piece of one token weighs as much as one of five.": 14.7,
+        "The mean so far and each new piece's mean are averaged in turn, so the last piece weighs as much as all "
+        "before it.": 4.55,
+        "All positions are counted, padding too.": 31 / 12,
+        "The mask made no difference.": 60 / 12,
+        "The count is right, but padded losses are in the sum.": 60 / 8,
+        "The masks are upside down: True keeps.": 29 / 4,
+        "A kept 0 was left out of the count. The mask alone says what counts.": 31 / 7,
+        "Pieces are weighed by their number of texts. Texts have different lengths: count tokens.": 17.9 / 4,
+        "Texts weigh the same, whatever their length: this is the mean of their means.": (8 / 3 + 4 + 8 + 3.5)
+        / 4,
+        "This is the sum; divide by the number of kept tokens.": 31.0,
+        "The total is divided by the number of pieces.": 31 / 3,
+        "The total is divided by the number of texts.": 31 / 4,
+        "The total of all pieces is divided by the first piece's count alone.": 31 / 5,
+        "The total of all pieces is divided by the last piece's count alone.": 31 / 2,
+        "The last piece's total is divided by the count of all.": 7 / 8,
+        "This is the mean of the first piece alone. Does the function return from inside the loop?": 16 / 5,
+        "This is the mean of the last piece alone. Is the total set to 0 in every round?": 7 / 2,
+        "The third piece was forgotten: only two pieces are used.": 24 / 6,
+        "The quotient was cut off to a whole number.": 3.0,
+        "The piece with a single kept token was left out.": 23 / 7,
+    }
     diagnose(
         ask_tensor(answer, losses, kept, shape=()),
-        torch.tensor(11 / 6),
-        {
-            "This is the mean of the pieces' means: the one token of the short piece weighs as much as the five "
-            "of the long one. That is the published mistake.": torch.tensor(3.5),
-            "All positions are counted, padding too.": torch.tensor(11 / 9),
-            "The mask made no difference: padded losses are in the sum.": torch.tensor(22 / 9),
-            "Texts weigh the same, whatever their length. Texts have different lengths: count tokens.": torch.tensor(
-                8 / 3
-            ),
-            "This is the sum; divide by the number of kept tokens.": torch.tensor(11.0),
-            "The total is divided by the number of pieces.": torch.tensor(5.5),
-            "The total is divided by the number of texts.": torch.tensor(11 / 3),
-        },
-        "Five kept losses of 1 and one of 6 have the mean 11/6; yours differs.",
+        torch.tensor(31 / 8),
+        {mistake: torch.tensor(result) for mistake, result in mistakes.items()},
+        "Pieces with kept losses 4, 0, 4, 5, 3, then 8, then 2, 5 have the mean 31/8; yours differs.",
     )
     rows, mask = _pieces(draw)
     want = _slow_masked_mean(rows.reshape(1, -1), mask.reshape(1, -1), 1)[0]
     for cut in ((6,), (2, 4), (1, 1, 3, 1)):
         got = ask_tensor(answer, list(rows.split(cut)), list(mask.split(cut)), shape=())
-        expect(
-            close(got, want),
+        diagnose(
+            got,
+            want,
+            {},
             f"Six texts cut into pieces of {', '.join(map(str, cut))} give {got:.4f} instead of {want:.4f}. "
             "The result must not depend on the cut.",
         )
+    gradient = ask_gradient(lambda leaf: answer(list(leaf.split((2, 4))), list(mask.split((2, 4)))), rows)
+    expect(
+        close(gradient, mask / mask.sum()),
+        "The value is right, but the gradient differs from one large batch's: was a piece detached?",
+    )
     hole = [torch.tensor([[2.0, math.nan]]), torch.tensor([[math.inf, math.inf]])]
-    got = ask(answer, hole, [torch.tensor([[True, False]]), torch.zeros(1, 2).bool()])
+    got = ask_tensor(answer, hole[:1], [_mask("10")], shape=())
     expect(
         close(got, torch.tensor(2.0)),
-        f"With nan in the padding and a piece with nothing kept it gives {got}; it should give 2.",
+        f"With nan in the padding it gives {got}; it should give 2. Multiplying by 0 does not remove a nan.",
     )
-    got = ask(answer, hole, [torch.zeros(1, 2).bool()] * 2)
-    expect(close(got, torch.tensor(0.0)), f"With nothing kept at all it gives {got}; it should give 0.")
-    leaf = rows.clone().requires_grad_()
-    result = answer(list(leaf.split((2, 4))), list(mask.split((2, 4))))
+    got = ask_tensor(answer, [hole[0], torch.ones(1, 2)], [_mask("10"), _mask("00")], shape=())
     expect(
-        isinstance(result, Tensor) and result.requires_grad,
-        "The value is right, but no gradient flows back: .item() or float() on the way turns a loss into a number.",
+        close(got, torch.tensor(2.0)),
+        f"With a piece that has nothing kept it gives {got}; it should give 2. Such a piece adds nothing to the sum "
+        "and nothing to the count, and it has no mean of its own.",
     )
-    result.backward()
+    got = ask_tensor(answer, hole, [_mask("00")] * 2, shape=())
     expect(
-        close(leaf.grad, mask / mask.sum()),
-        "The value is right, but the gradient differs from one large batch's.",
+        close(got, torch.tensor(0.0)),
+        f"With nothing kept at all it gives {got}; it should give 0. What is 0 divided by 0?",
+    )
+    got = ask_tensor(answer, hole, [_mask("11"), _mask("00")], shape=())
+    expect(
+        got.isnan(),
+        f"A nan among the kept losses disappeared: the mean is {got}. A loss that is nan has to show; only padding "
+        "may be replaced.",
+    )
+    got = ask_tensor(answer, [torch.tensor([[0.1]], dtype=torch.float64)], [_mask("1")], shape=())
+    expect(
+        close(got, torch.tensor(0.1, dtype=torch.float64), rtol=1e-12, atol=0),
+        "One kept loss must be its own mean, to the last digit of a double. Is a constant added to the count, or "
+        "something rounded to float32?",
     )
 
 
-def _select_and_average(losses, masks_):
-    return torch.cat([loss[mask] for loss, mask in zip(losses, masks_, strict=True)]).mean()
+# --- versions of accumulated_mean for a learner's test ----------------------------------------------
 
 
-def _one_by_one(losses, masks_):
-    pairs = [
-        p for x, m in zip(losses, masks_, strict=True) for p in zip(x.flatten(), m.flatten(), strict=True)
+def _pairs(losses, masks) -> list[tuple[Tensor, Tensor]]:
+    for mask in masks:
+        if mask.dtype != torch.bool:  # not an assert: that would look like the test's own
+            raise TypeError(f"a mask consists of True and False, not of {mask.dtype}")
+    return [(loss * 1.0, mask) for loss, mask in zip(losses, masks, strict=True)]
+
+
+def _select_and_average(losses, masks):
+    kept = torch.cat([loss[mask] for loss, mask in _pairs(losses, masks)])
+    return kept.sum() / max(1, len(kept))
+
+
+def _one_by_one(losses, masks):
+    kept = [
+        x
+        for loss, mask in _pairs(losses, masks)
+        for x, real in zip(loss[mask], mask[mask], strict=True)
+        if real
     ]
-    return torch.stack([x for x, m in pairs if m]).double().mean().float()
+    return sum(kept) / len(kept) if kept else losses[0].new_zeros(()) * 1.0
 
 
-def _weighted_means(losses, masks_):
-    counts = torch.stack([mask.sum() for mask in masks_]).float()
-    means = torch.stack(
-        [loss[mask].sum() / mask.sum().clamp(min=1) for loss, mask in zip(losses, masks_, strict=True)]
-    )
-    return (means * (counts / counts.sum())).sum()
+def _weighted_means(losses, masks):
+    everything = sum(mask.sum() for mask in masks).clamp(min=1)
+    means = [(loss[mask].sum() / mask.sum().clamp(min=1), mask.sum()) for loss, mask in _pairs(losses, masks)]
+    return sum(mean * (count / everything) for mean, count in means)
 
 
-def _mean_of_means(losses, masks_):
-    return torch.stack([loss[mask].mean() for loss, mask in zip(losses, masks_, strict=True)]).mean()
+def _next_float(losses, masks, towards: float = math.inf):
+    result = _select_and_average(losses, masks)
+    step = torch.nextafter(result.detach(), torch.full_like(result, towards)) - result.detach()
+    return result + step * (result.detach() != 0)
 
 
-def _counts_padding(losses, masks_):
-    pairs = list(zip(losses, masks_, strict=True))
-    return sum(loss.masked_fill(~mask, 0).sum() for loss, mask in pairs) / sum(
-        mask.numel() for mask in masks_
-    )
+def _float_before(losses, masks):
+    return _next_float(losses, masks, -math.inf)
 
 
-def _forgets_the_mask(losses, masks_):
-    return torch.cat([loss.flatten() for loss in losses]).mean()
+def _too_large(losses, masks):
+    return _select_and_average(losses, masks) + 1000
 
 
-def _weighs_texts(losses, masks_):
-    texts = sum(len(loss) for loss in losses)
-    means = [loss[mask].mean() * len(loss) for loss, mask in zip(losses, masks_, strict=True)]
-    return sum(means) / texts
+def _too_small(losses, masks):
+    return _select_and_average(losses, masks) - 1000
 
 
-def _last_piece_only(losses, masks_):
-    return losses[-1][masks_[-1]].mean()
+def _mean_of_means(losses, masks):
+    return torch.stack([loss[mask].mean() for loss, mask in _pairs(losses, masks)]).mean()
+
+
+def _counts_padding(losses, masks):
+    total = sum(loss[mask].sum() for loss, mask in _pairs(losses, masks))
+    return total / sum(mask.numel() for mask in masks)
+
+
+def _adds_padding(losses, masks):
+    total = sum(loss.sum() for loss, _ in _pairs(losses, masks))
+    return total / sum(mask.sum() for mask in masks).clamp(min=1)
+
+
+def _forgets_the_mask(losses, masks):
+    return torch.cat([loss.flatten() for loss, _ in _pairs(losses, masks)]).mean()
+
+
+def _weighs_texts(losses, masks):
+    means = [loss[mask].mean() * len(loss) for loss, mask in _pairs(losses, masks)]
+    return sum(means) / sum(len(loss) for loss in losses)
+
+
+def _last_piece_only(losses, masks):
+    loss, mask = _pairs(losses, masks)[-1]
+    return loss[mask].mean()
+
+
+def _why_blind(version, calls) -> str | None:
+    """What in a test's inputs hides the fault of a version."""
+    losses = [[loss for loss, _ in zip(*call, strict=True)] for call in calls]
+    kept = [[mask for _, mask in zip(*call, strict=True)] for call in calls]
+    together = [
+        torch.cat([loss[mask] for loss, mask in zip(*call, strict=True)])
+        for call in zip(losses, kept, strict=True)
+    ]
+    about_cuts = version in (_mean_of_means, _weighs_texts, _last_piece_only)
+    if about_cuts and all(len(call) == 1 for call in losses):
+        return "Every call has one piece only, so nothing was put together."
+    if about_cuts and all((call == call[:1]).all() for call in together):
+        return "The kept losses are all alike, and every average of equal numbers is the same."
+    if version is _mean_of_means and all(len({int(m.sum()) for m in call}) == 1 for call in kept):
+        return "All your pieces keep the same number of tokens, and then their means may be averaged."
+    if version is _weighs_texts and all(len({m.sum().item() / len(m) for m in call}) == 1 for call in kept):
+        return "All your pieces keep as many tokens per text, so that counting texts is as good as counting tokens."
+    if not about_cuts and all(mask.all() for call in kept for mask in call):
+        return "Your masks are full of True, so there is no padding that could do harm."
+    padding = [
+        loss[~mask] for call in zip(losses, kept, strict=True) for loss, mask in zip(*call, strict=True)
+    ]
+    if version is _adds_padding and not torch.cat(padding).any():
+        return "The padding in your test holds zeros, which nobody notices in a sum."
+    return None
 
 
 @check_test(
@@ -520,16 +923,22 @@ def _last_piece_only(losses, masks_):
     right={
         "one that selects the kept losses and averages them": _select_and_average,
         "one that goes through the losses one by one": _one_by_one,
-        "one that weighs each piece's mean by its share of the tokens, so that rounding differs": _weighted_means,
+        "one that weighs each piece's mean by its share of the tokens": _weighted_means,
+        "one that is higher in the last digit, as another order of adding may be": _next_float,
+        "one that is lower in the last digit, as another order of adding may be": _float_before,
     },
     faulty={
+        "one whose result is 1000 too large": _too_large,
+        "one whose result is 1000 too small": _too_small,
         "one that takes the mean of the pieces' means": _mean_of_means,
         "one that divides by all positions, padding included": _counts_padding,
+        "one that adds up padded losses too": _adds_padding,
         "one that never looks at the mask": _forgets_the_mask,
         "one that weighs pieces by their number of texts instead of tokens": _weighs_texts,
         "one that returns the last piece's mean": _last_piece_only,
     },
-    proved="It accepts three different right versions and exposes all five faulty ones.",
+    why_blind=_why_blind,
+    proved="It accepts five different right versions and exposes all eight faulty ones.",
 )
 def test_accumulated_mean(test, draw):
     """Pass right versions of accumulated_mean, fail faulty ones."""

@@ -148,16 +148,10 @@ def timeline(months: Sequence[str], names: Sequence[str]) -> Picture:
     axes.set_yticks([])
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
-    late = sum(year >= years[-1] - 3 for year in years)
-    label(
-        axes,
-        f"{late} of these {len(years)} milestones fall into its last three years",
-        "year of the paper or release",
-        "",
-    )
-    return Picture(
-        figure, "Timeline: " + "; ".join(f"{m} {n}" for m, n in zip(months, names, strict=True)) + "."
-    )
+    span = round(years[-1] - years[0])
+    label(axes, f"From attention to reasoning in {span} years", "year of the paper or release", "")
+    named = "; ".join(f"{month} {name}" for month, name in zip(months, names, strict=True))
+    return Picture(figure, f"Timeline: {named}.")
 
 
 def _rows(years: Sequence[float], names: Sequence[str], width: float = 0.105) -> list[int]:
@@ -184,18 +178,10 @@ def sizes(counts: dict[str, float]) -> Picture:
         axes.text(value * 1.25, name, _short(value), va="center", fontsize=9)
     axes.set_xscale("log")
     axes.set_xlim(2e7, max(values) * 8)
-    label(
-        axes,
-        f"{values[-1] / values[0]:,.0f} times lie between the ends of this list",
-        "parameters (logarithmic)",
-        "",
-    )
-    return Picture(
-        figure,
-        "Parameter counts: "
-        + ", ".join(f"{n} {_short(v)}" for n, v in zip(names, values, strict=True))
-        + ".",
-    )
+    ratio = values[-1] / values[0]
+    label(axes, f"The largest is {ratio:,.0f} times the smallest", "parameters (logarithmic)", "")
+    named = ", ".join(f"{name} {_short(value)}" for name, value in zip(names, values, strict=True))
+    return Picture(figure, f"Parameter counts: {named}.")
 
 
 def _short(count: float) -> str:

@@ -150,7 +150,7 @@ def infinity_replaced(scores):
     return powers / powers.sum(-1, keepdim=True)
 
 
-@battery.wrong("softmax", says="divided by the largest")
+@battery.wrong("softmax", says="divided by something")
 def divided_by_the_largest(scores):
     powers = (scores / scores.amax(-1, keepdim=True)).exp()
     return powers / powers.sum(-1, keepdim=True)
@@ -460,7 +460,7 @@ def squeezed_everywhere(logits, ids):
     return logits.log_softmax(-1).gather(-1, ids.unsqueeze(-1)).squeeze()
 
 
-@battery.wrong("token_logprobs", says="every position with every id|each position to every id")
+@battery.wrong("token_logprobs", says="paired with every id")
 def all_ids_at_all_positions(logits, ids):
     return logits.log_softmax(-1)[:, :, ids]
 
@@ -1123,7 +1123,7 @@ def normalised_over_the_batch(logits, labels):
     return _pairs(winners, logits.softmax(0)[torch.arange(len(logits)), winners], labels)
 
 
-@battery.wrong("best_labels", says="largest scores are at|largest score")
+@battery.wrong("best_labels", says="over the texts")
 def softmax_over_the_batch_before_the_choice(logits, labels):
     best = logits.softmax(0).max(-1)
     return _pairs(best.indices, best.values, labels)
@@ -1413,7 +1413,7 @@ def padding_in_the_sum(losses, masks):
     return sum(loss.sum() for loss in losses) / _tokens(masks)
 
 
-@battery.wrong("accumulated_mean", says="Texts weigh the same")
+@battery.wrong("accumulated_mean", says="weighed by their number of texts")
 def weighted_by_texts(losses, masks):
     means = [library_masks.masked_mean(loss, mask) * len(loss) for loss, mask in _zipped(losses, masks)]
     return sum(means) / sum(len(loss) for loss in losses)
@@ -1746,7 +1746,7 @@ def test_with_as_many_tokens_in_every_text(accumulated_mean):
     assert abs(accumulated_mean(losses, masks) - 5) < 1e-4
 
 
-@battery.wrong("test_accumulated_mean", says="all positions.*no assert objects")
+@battery.wrong("test_accumulated_mean", says="1000 too large.*no assert objects")
 def test_that_cuts_agree(accumulated_mean):
     (first, second), (one, two) = _two_pieces()
     whole = accumulated_mean([torch.cat([first, second])], [torch.cat([one, two])])

@@ -62,7 +62,7 @@ def _assert_reserve(runs: Sequence[Run], figure: str, threshold: float, seeds: i
     """The reserve is how far the worst of the seeds that count is on the right side of the threshold."""
     wanted = len(runs) if seeds is None else seeds
     assert 0 < wanted <= len(runs), f"{wanted} seeds wanted of {len(runs)} runs"
-    margins = [sign * (run.figures[figure] - threshold) for run in runs]
+    margins = [sign * run.figures[figure] - sign * threshold for run in runs]
     reserve = sorted((-math.inf if math.isnan(m) else m for m in margins), reverse=True)[wanted - 1]
     where = "every seed" if wanted == len(runs) else f"{wanted} of {len(runs)} seeds or more"
     text = (

@@ -10,7 +10,7 @@ Left out: absolute times and peak memory, which do not carry over.
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial

@@ -3,6 +3,7 @@ PYTHON ?= python3
 TORCH  ?=
 PY     := .venv/bin/python
 SETUP   = @$(PYTHON) tools/setup.py $(if $(TORCH),--torch $(TORCH))
+ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)# in containers one often is root
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test quick build check graders learning bench constraints check-mine reset
@@ -13,7 +14,7 @@ help:  ## this list
 lab:  ## open the course in JupyterLab (installs it first; TORCH=gpu for a GPU build)
 	$(SETUP)
 	@$(PY) -m course_lib.desk open
-	@cd work && ../$(PY) -m jupyterlab 00_start_here/00_start_here.ipynb
+	@cd work && ../$(PY) -m jupyterlab $(ROOT) 00_start_here/00_start_here.ipynb
 
 test:  ## everything that CI runs
 	$(SETUP) --dev

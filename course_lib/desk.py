@@ -107,6 +107,7 @@ class Report:
 
     marks: list[tuple[str, int, int, str]] = field(default_factory=list)  # name, points, of, message
     faults: list[str] = field(default_factory=list)  # what stands in the way of handing in
+    by_hand: int = 0  # points for written answers, which a teacher gives
 
     @property
     def points(self) -> int:
@@ -118,6 +119,8 @@ class Report:
             line = f"{name:28} {points} of {of}   {message}"
             lines.append(textwrap.fill(line, WIDTH, subsequent_indent=" " * 38))
         lines.append(f"{'together':28} {self.points} of {sum(mark[2] for mark in self.marks)}")
+        if self.by_hand:
+            lines.append(f"{'written answers':28} {self.by_hand} more, given by hand")
         if self.faults:
             faults = [textwrap.fill(f"- {fault}", WIDTH, subsequent_indent="  ") for fault in self.faults]
             return "\n".join([*lines, "", "Not ready to hand in:", *faults])
@@ -130,6 +133,7 @@ def check(number: str, path: Path | None = None) -> Report:
     path = path or mine(name)
     notebook, release = load(path), load(released(name))
     report = Report(faults=structural_faults(notebook, release, path))
+    report.by_hand = sum(int(_meta(cell)["points"]) for cell in release.cells if _is_reflection(cell))
     _restore_checks(notebook, release)
     _run(notebook, path.parent)
     for cell in notebook.cells:
@@ -211,16 +215,16 @@ def check_mine(name: str) -> None:
             "`make lab` puts one on your desk."
         )
         return
-    if unsaved := _unsaved(load(path)):
-        print(
-            f"The file on disk is older than what you ran ({', '.join(unsaved)}). Save with Ctrl+S,\n"
-            "then run this again. (Saved already? Then a cell was changed after its last run:\n"
-            "run it, save, and try again.)"
-        )
-        return
-    saved = time.strftime("%H:%M", time.localtime(path.stat().st_mtime))
-    print(f"Checking {path.name} as it was saved at {saved}; this takes a few seconds.\n")
     try:
+        if unsaved := _unsaved(load(path)):
+            print(
+                f"The file on disk is older than what you ran ({', '.join(unsaved)}). Save with Ctrl+S,\n"
+                "then run this again. (Saved already? Then a cell was changed after its last run:\n"
+                "run it, save, and try again.)"
+            )
+            return
+        saved = time.strftime("%H:%M", time.localtime(path.stat().st_mtime))
+        print(f"Checking {path.name} as it was saved at {saved}; this takes a few seconds.\n")
         print(check(name, path).text())
     except DeskError as error:
         print(error)

@@ -104,7 +104,7 @@ print(torch.tensor([88.0, 89.0]).exp())
 
 # %% [markdown]
 # From 89 on an exponential is `inf`, and `inf / inf` is `nan`. In half precision, which large models use, the wall
-# stands at 12. Nothing in a model keeps its scores below that.
+# stands at 12. Few models are built to keep their scores below that.
 
 # %% [markdown]
 # ## The name

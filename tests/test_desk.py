@@ -119,6 +119,7 @@ def test_a_finished_notebook_has_full_marks_and_is_ready(own_desk, capsys):
     assert desk.main(["check", "00"]) == 0
     out = capsys.readouterr().out
     assert "Ready to hand in." in out
+    assert "written answers              2 more, given by hand" in out
     total = sum(
         c.metadata.nbgrader.points
         for c in nbformat.read(own_desk, 4).cells

@@ -9,14 +9,25 @@ import sys
 import nbgrader.preprocessors as stock
 from nbconvert.preprocessors import ClearMetadataPreprocessor, CSSHTMLHeaderPreprocessor
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) if "__file__" in globals() else os.getcwd())
+sys.path.insert(
+    0,
+    os.path.dirname(os.path.abspath(__file__))
+    if "__file__" in globals()
+    else os.getcwd(),
+)
 from classroom import preprocessors as ours
 
 c = get_config()  # noqa: F821  (nbgrader provides it)
 c.CourseDirectory.course_id = "llm_course"
 c.CourseDirectory.source_directory = "solutions"
 c.CourseDirectory.release_directory = "notebooks"
-c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", "*.py"]
+c.CourseDirectory.ignore = [
+    ".ipynb_checkpoints",
+    "*.pyc",
+    "__pycache__",
+    "feedback",
+    "*.py",
+]
 c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError"}
 c.GenerateAssignment.preprocessors = [
     stock.IncludeHeaderFooter,
@@ -50,7 +61,11 @@ c.Autograde.autograde_preprocessors = [
     stock.AssignLatePenalties,
     stock.CheckCellMetadata,
 ]
-c.GenerateFeedback.preprocessors = [stock.GetGrades, ours.HideHiddenTests, CSSHTMLHeaderPreprocessor]
+c.GenerateFeedback.preprocessors = [
+    stock.GetGrades,
+    ours.HideHiddenTests,
+    CSSHTMLHeaderPreprocessor,
+]
 c.IgnorePattern.enabled = True
 c.IgnorePattern.pattern = r"(?s)."  # a warning on stderr is no reason for 0 points
 c.Execute.timeout = 120

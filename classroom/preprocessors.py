@@ -1,6 +1,7 @@
 """nbgrader preprocessors that the stock pipeline lacks; nbgrader_config.py puts them in their places.
 
-Each mends one thing that was seen to go wrong: see docs/GRADING.md, "What we changed in nbgrader".
+Each mends one thing that was seen to go wrong: see docs/GRADING.md, "What we changed
+in nbgrader".
 """
 
 import os
@@ -14,7 +15,9 @@ from nbgrader.api import Gradebook, SourceCell
 from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from traitlets import Integer, Unicode
 
-HIDDEN = re.compile(r"^ *### BEGIN HIDDEN TESTS\n(.*?)^ *### END HIDDEN TESTS *\n?", re.S | re.M)
+HIDDEN = re.compile(
+    r"^ *### BEGIN HIDDEN TESTS\n(.*?)^ *### END HIDDEN TESTS *\n?", re.S | re.M
+)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 DEFINITION = re.compile(r"^(?=@|def |class )", re.M)
 
@@ -22,7 +25,9 @@ DEFINITION = re.compile(r"^(?=@|def |class )", re.M)
 class ClearNoise(NbGraderPreprocessor):
     """Release: keep the metadata that nbgrader needs and drop the rest (widget state holds the solution's pictures)."""
 
-    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+    def preprocess(
+        self, nb: NotebookNode, resources: dict
+    ) -> tuple[NotebookNode, dict]:
         for key in set(nb.metadata) - {"kernelspec", "language_info"}:
             del nb.metadata[key]
         for cell in nb.cells:
@@ -34,11 +39,14 @@ class ClearNoise(NbGraderPreprocessor):
 class RepairCells(NbGraderPreprocessor):
     """Autograde, in place of DeduplicateIds: every released cell once, with the flags and points of its release.
 
-    Stock nbgrader leaves a duplicated cell with empty metadata, and that stops the grading of the whole class
-    (nbgrader #1083). A cell whose metadata is gone is known by its id, which the build takes from its name.
+    Stock nbgrader leaves a duplicated cell with empty metadata, and that stops the
+    grading of the whole class (nbgrader #1083). A cell whose metadata is gone is
+    known by its id, which the build takes from its name.
     """
 
-    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+    def preprocess(
+        self, nb: NotebookNode, resources: dict
+    ) -> tuple[NotebookNode, dict]:
         info = resources["nbgrader"]
         with Gradebook(info["db_url"]) as gradebook:
             released = gradebook.find_notebook(info["notebook"], info["assignment"])
@@ -48,7 +56,9 @@ class RepairCells(NbGraderPreprocessor):
             found = self._found(nb, sources)
             self._put_back_missing(nb, sources, points, found)
             for name, cell in found.items():
-                cell.metadata["nbgrader"] = _metadata(sources[name], points.get(name), name in written)
+                cell.metadata["nbgrader"] = _metadata(
+                    sources[name], points.get(name), name in written
+                )
         return nb, resources
 
     def _found(self, nb: NotebookNode, sources: dict) -> dict[str, NotebookNode]:
@@ -61,26 +71,37 @@ class RepairCells(NbGraderPreprocessor):
                 name = cell.get("id")
             if name in sources:
                 copies.setdefault(name, []).append(cell)
-        return {name: _the_one_that_counts(cells, sources[name]) for name, cells in copies.items()}
+        return {
+            name: _the_one_that_counts(cells, sources[name])
+            for name, cells in copies.items()
+        }
 
-    def _put_back_missing(self, nb: NotebookNode, sources: dict, points: dict, found: dict) -> None:
+    def _put_back_missing(
+        self, nb: NotebookNode, sources: dict, points: dict, found: dict
+    ) -> None:
         """Each behind the released cell before it. If no cell is known any more, at the end."""
         known = bool(found)
-        place = min((_index(nb, cell) for cell in found.values()), default=len(nb.cells))
+        place = min(
+            (_index(nb, cell) for cell in found.values()), default=len(nb.cells)
+        )
         for name, source in sources.items():
             if name in found:
                 place = _index(nb, found[name]) + 1
                 continue
             cell = _missing_cell(source, graded=name in points)
             if cell.source and (known or name in points):
-                self.log.warning("Cell %r was missing from the submission and is put back", name)
+                self.log.warning(
+                    "Cell %r was missing from the submission and is put back", name
+                )
                 nb.cells.insert(place, cell)
                 place += 1
             if name in points:
                 found[name] = cell
 
 
-def _the_one_that_counts(copies: list[NotebookNode], source: SourceCell) -> NotebookNode:
+def _the_one_that_counts(
+    copies: list[NotebookNode], source: SourceCell
+) -> NotebookNode:
     """The last copy that was written in; of a check, the last, which stands behind its exercise."""
     changed = [cell for cell in copies if cell.source != source.source]
     return (copies if source.locked or not changed else changed)[-1]
@@ -95,23 +116,40 @@ def _missing_cell(source: SourceCell, graded: bool) -> NotebookNode:
     if source.cell_type == "markdown":
         note = "(This cell was missing from the submission. Was the question answered elsewhere?)\n\n"
         return nbformat.v4.new_markdown_cell(note + source.source)
-    text = source.source if graded else DEFINITION.split(source.source, maxsplit=1)[0].strip()
+    text = (
+        source.source
+        if graded
+        else DEFINITION.split(source.source, maxsplit=1)[0].strip()
+    )
     return nbformat.v4.new_code_cell(text)
 
 
 def _metadata(source: SourceCell, points: float | None, written: bool) -> NotebookNode:
-    flags = {"grade": points is not None, "solution": written, "locked": source.locked, "task": False}
-    known = {"schema_version": 3, "grade_id": source.name, "cell_type": source.cell_type, **flags}
+    flags = {
+        "grade": points is not None,
+        "solution": written,
+        "locked": source.locked,
+        "task": False,
+    }
+    known = {
+        "schema_version": 3,
+        "grade_id": source.name,
+        "cell_type": source.cell_type,
+        **flags,
+    }
     return NotebookNode(known if points is None else {**known, "points": points})
 
 
 class RobustExecute(Execute):
     """Autograde: a dead or stuck kernel costs the cells after it, not the whole submission.
 
-    The time profile is set here, for these kernels alone: JupyterLab reads nbgrader_config.py as well.
+    The time profile is set here, for these kernels alone: JupyterLab reads
+    nbgrader_config.py as well.
     """
 
-    profile = Unicode("quick", help="the lessons' time profile; marks do not depend on it").tag(config=True)
+    profile = Unicode(
+        "quick", help="the lessons' time profile; marks do not depend on it"
+    ).tag(config=True)
 
     def preprocess(self, nb, resources, km=None):
         self._stopped = ""
@@ -159,7 +197,9 @@ class LimitChars(NbGraderPreprocessor):
     """Autograde: stock LimitOutput counts lines, and one line can hold fifty megabytes."""
 
     max_chars = Integer(20_000, help="longest text kept of one output").tag(config=True)
-    max_rich = Integer(2_000_000, help="longest picture (base64) or page kept").tag(config=True)
+    max_rich = Integer(2_000_000, help="longest picture (base64) or page kept").tag(
+        config=True
+    )
 
     def preprocess_cell(self, cell, resources, index):
         for output in cell.get("outputs", []):
@@ -180,7 +220,11 @@ class LimitChars(NbGraderPreprocessor):
                 data.setdefault("text/plain", "(output too long to keep)")
 
     def _cut(self, text: str) -> str:
-        return text if len(text) <= self.max_chars else text[: self.max_chars] + "\n… (cut here)\n"
+        return (
+            text
+            if len(text) <= self.max_chars
+            else text[: self.max_chars] + "\n… (cut here)\n"
+        )
 
 
 class HideHiddenTests(NbGraderPreprocessor):
@@ -189,7 +233,11 @@ class HideHiddenTests(NbGraderPreprocessor):
     def preprocess_cell(self, cell, resources, index):
         if cell.cell_type != "code" or not HIDDEN.search(cell.source):
             return cell, resources
-        hidden = [line.strip() for block in HIDDEN.findall(cell.source) for line in block.splitlines()]
+        hidden = [
+            line.strip()
+            for block in HIDDEN.findall(cell.source)
+            for line in block.splitlines()
+        ]
         cell.source = HIDDEN.sub("# (the same check on other inputs)\n", cell.source)
         for output in cell.outputs:
             if output.output_type == "error":
@@ -200,4 +248,6 @@ class HideHiddenTests(NbGraderPreprocessor):
 
 
 def _error(name: str, text: str) -> NotebookNode:
-    return nbformat.v4.new_output("error", ename=name, evalue=text, traceback=[f"{name}: {text}"])
+    return nbformat.v4.new_output(
+        "error", ename=name, evalue=text, traceback=[f"{name}: {text}"]
+    )

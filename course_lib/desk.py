@@ -1,8 +1,9 @@
 """The learner's desk: `work/` holds your own copies of the lessons, and nothing the course builds touches them.
 
-    python -m course_lib.desk open         copy every lesson that is not on the desk yet
-    python -m course_lib.desk check 00     run your saved notebook in a fresh kernel; what would be marked?
-    python -m course_lib.desk reset 00 softmax    give back one blank exercise cell; yours is kept in work/backup/
+python -m course_lib.desk open         copy every lesson that is not on the desk yet
+python -m course_lib.desk check 00     run your saved notebook in a fresh kernel; what
+would be marked? python -m course_lib.desk reset 00 softmax    give back one blank
+exercise cell; yours is kept in work/backup/
 
 Left out: a server. Everything happens in files that you can see.
 """
@@ -35,7 +36,9 @@ def lesson_name(number: str) -> str:
     for name in found:
         if number in (name, name[:2]) or number.zfill(2) == name[:2]:
             return name
-    raise DeskError(f"There is no lesson {number!r}. There are: {', '.join(found) or 'none yet'}.")
+    raise DeskError(
+        f"There is no lesson {number!r}. There are: {', '.join(found) or 'none yet'}."
+    )
 
 
 def released(name: str) -> Path:
@@ -63,7 +66,9 @@ def load(path: Path):
     import nbformat
 
     if not path.exists():
-        raise DeskError(f"{_short(path)} is not there. `make lab` puts a fresh copy on your desk.")
+        raise DeskError(
+            f"{_short(path)} is not there. `make lab` puts a fresh copy on your desk."
+        )
     try:
         return nbformat.read(path, 4)
     except Exception as error:
@@ -78,9 +83,13 @@ def reset(number: str, exercise: str) -> str:
     import nbformat
 
     name = lesson_name(number)
-    fresh = {_grade_id(c): c for c in load(released(name)).cells if _meta(c).get("solution")}
+    fresh = {
+        _grade_id(c): c for c in load(released(name)).cells if _meta(c).get("solution")
+    }
     if exercise not in fresh:
-        raise DeskError(f"{name} has no exercise {exercise!r}. It has: {', '.join(fresh)}.")
+        raise DeskError(
+            f"{name} has no exercise {exercise!r}. It has: {', '.join(fresh)}."
+        )
     notebook = load(mine(name))
     cells = [cell for cell in notebook.cells if _grade_id(cell) == exercise]
     if not cells:
@@ -98,6 +107,15 @@ def reset(number: str, exercise: str) -> str:
     return f"{exercise} is blank again. Your version is kept in {_short(backup)}. If the notebook is open, reload it from disk."
 
 
+def keep_still_pictures(model: dict, **_: object) -> None:
+    """Before JupyterLab saves: a live widget leaves its still picture, which any later reader can see."""
+    if model["type"] == "notebook":
+        for cell in model["content"]["cells"]:
+            for output in cell.get("outputs", []):
+                if "text/html" in output.get("data", {}):
+                    output["data"].pop("application/vnd.jupyter.widget-view+json", None)
+
+
 # --- is it right, and ready to hand in? -------------------------------------------------------------
 
 
@@ -105,8 +123,12 @@ def reset(number: str, exercise: str) -> str:
 class Report:
     """What a fresh run of a notebook says."""
 
-    marks: list[tuple[str, int, int, str]] = field(default_factory=list)  # name, points, of, message
-    faults: list[str] = field(default_factory=list)  # what stands in the way of handing in
+    marks: list[tuple[str, int, int, str]] = field(
+        default_factory=list
+    )  # name, points, of, message
+    faults: list[str] = field(
+        default_factory=list
+    )  # what stands in the way of handing in
     by_hand: int = 0  # points for written answers, which a teacher gives
 
     @property
@@ -118,11 +140,16 @@ class Report:
         for name, points, of, message in self.marks:
             line = f"{name:28} {points} of {of}   {message}"
             lines.append(textwrap.fill(line, WIDTH, subsequent_indent=" " * 38))
-        lines.append(f"{'together':28} {self.points} of {sum(mark[2] for mark in self.marks)}")
+        lines.append(
+            f"{'together':28} {self.points} of {sum(mark[2] for mark in self.marks)}"
+        )
         if self.by_hand:
             lines.append(f"{'written answers':28} {self.by_hand} more, given by hand")
         if self.faults:
-            faults = [textwrap.fill(f"- {fault}", WIDTH, subsequent_indent="  ") for fault in self.faults]
+            faults = [
+                textwrap.fill(f"- {fault}", WIDTH, subsequent_indent="  ")
+                for fault in self.faults
+            ]
             return "\n".join([*lines, "", "Not ready to hand in:", *faults])
         return "\n".join([*lines, "", "Ready to hand in."])
 
@@ -133,7 +160,9 @@ def check(number: str, path: Path | None = None) -> Report:
     path = path or mine(name)
     notebook, release = load(path), load(released(name))
     report = Report(faults=structural_faults(notebook, release, path))
-    report.by_hand = sum(int(_meta(cell)["points"]) for cell in release.cells if _is_reflection(cell))
+    report.by_hand = sum(
+        int(_meta(cell)["points"]) for cell in release.cells if _is_reflection(cell)
+    )
     _restore_checks(notebook, release)
     _run(notebook, path.parent)
     for cell in notebook.cells:
@@ -142,13 +171,24 @@ def check(number: str, path: Path | None = None) -> Report:
             message = _error_of(cell)
             points = 0 if message else int(meta["points"])
             report.marks.append(
-                (_grade_id(cell).removeprefix("check_"), points, int(meta["points"]), message)
+                (
+                    _grade_id(cell).removeprefix("check_"),
+                    points,
+                    int(meta["points"]),
+                    message,
+                )
             )
     present = {mark[0] for mark in report.marks}
     for cell in release.cells:
         gone = _grade_id(cell).removeprefix("check_")
-        if _meta(cell).get("grade") and not _meta(cell).get("solution") and gone not in present:
-            report.marks.append((gone, 0, int(_meta(cell)["points"]), "its check cell is missing"))
+        if (
+            _meta(cell).get("grade")
+            and not _meta(cell).get("solution")
+            and gone not in present
+        ):
+            report.marks.append(
+                (gone, 0, int(_meta(cell)["points"]), "its check cell is missing")
+            )
     missed = [mark[0] for mark in report.marks if mark[1] < mark[2]]
     if missed:
         report.faults.append(f"not right yet: {', '.join(missed)}")
@@ -163,25 +203,42 @@ def structural_faults(notebook, release, path: Path) -> list[str]:
     by_id = {_grade_id(cell): cell for cell in notebook.cells if _meta(cell)}
     for name in wanted:
         if name not in ids:
-            faults.append(f"the cell of {name} is missing; copy it back from notebooks/")
+            faults.append(
+                f"the cell of {name} is missing; copy it back from notebooks/"
+            )
         elif ids.count(name) > 1:
             faults.append(
                 f"there are {ids.count(name)} cells called {name}; delete the copies you do not want"
             )
-        elif _meta(wanted[name]).get("locked") and by_id[name].source.strip() != wanted[name].source.strip():
-            faults.append(f"the check cell of {name.removeprefix('check_')} was changed; grading restores it")
+        elif _meta(wanted[name]).get("locked") and _visible(by_id[name]) != _visible(
+            wanted[name]
+        ):
+            faults.append(
+                f"the check cell of {name.removeprefix('check_')} was changed; grading restores it"
+            )
         elif _is_reflection(wanted[name]) and BLANK_REFLECTION in by_id[name].source:
             faults.append(f"the written answer {name} is still empty")
-    if path.name != f"{path.stem}.ipynb" or not re.fullmatch(r"[0-9]{2}_\w+", path.stem):
+    if path.name != f"{path.stem}.ipynb" or not re.fullmatch(
+        r"[0-9]{2}_\w+", path.stem
+    ):
         faults.append(f"the file is called {path.name}; its name must stay as it was")
     if path.stat().st_size > LARGEST:
-        faults.append(f"the file has {path.stat().st_size / 1e6:.0f} MB; clear outputs that are too long")
+        faults.append(
+            f"the file has {path.stat().st_size / 1e6:.0f} MB; clear outputs that are too long"
+        )
     return faults
+
+
+def _visible(cell) -> str:
+    """A check cell without the hidden part that instructors see."""
+    return cell.source.partition("### BEGIN HIDDEN TESTS")[0].strip()
 
 
 def _restore_checks(notebook, release) -> None:
     """Marks come from the released checks, whatever stands in the copy."""
-    fresh = {_grade_id(cell): cell for cell in release.cells if _meta(cell).get("locked")}
+    fresh = {
+        _grade_id(cell): cell for cell in release.cells if _meta(cell).get("locked")
+    }
     for cell in notebook.cells:
         if _grade_id(cell) in fresh:
             cell.source = fresh[_grade_id(cell)].source
@@ -194,12 +251,21 @@ def _run(notebook, folder: Path) -> None:
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(names)
     try:
-        options = {"timeout": 120, "allow_errors": True, "kernel_name": "python3", "record_timing": False}
+        options = {
+            "timeout": 120,
+            "allow_errors": True,
+            "kernel_name": "python3",
+            "record_timing": False,
+        }
         options["extra_arguments"] = ["--log-level=ERROR"]
-        NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, **options).execute()
+        NotebookClient(
+            notebook, resources={"metadata": {"path": str(folder)}}, **options
+        ).execute()
     finally:
         for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+            os.environ.pop(name) if value is None else os.environ.__setitem__(
+                name, value
+            )
 
 
 def check_mine(name: str) -> None:
@@ -207,8 +273,12 @@ def check_mine(name: str) -> None:
     if os.environ.get("COURSE_MARKS") or os.environ.get("NBGRADER_EXECUTION"):
         return  # this *is* the fresh run
     path = Path.cwd() / f"{name}.ipynb"
-    if not path.exists() and any(Path.cwd().is_relative_to(place) for place in (ROOT, DESK)):
-        path = mine(name)  # some editors start every kernel at the top; elsewhere this is no learner's copy
+    if not path.exists() and any(
+        Path.cwd().is_relative_to(place) for place in (ROOT, DESK)
+    ):
+        path = mine(
+            name
+        )  # some editors start every kernel at the top; elsewhere this is no learner's copy
     if not path.exists():
         print(
             f"No saved copy of {name}.ipynb was found, so there is nothing to check.\n"
@@ -224,7 +294,9 @@ def check_mine(name: str) -> None:
             )
             return
         saved = time.strftime("%H:%M", time.localtime(path.stat().st_mtime))
-        print(f"Checking {path.name} as it was saved at {saved}; this takes a few seconds.\n")
+        print(
+            f"Checking {path.name} as it was saved at {saved}; this takes a few seconds.\n"
+        )
         print(check(name, path).text())
     except DeskError as error:
         print(error)
@@ -242,7 +314,9 @@ def _unsaved(notebook) -> list[str]:
     for cell in notebook.cells:
         first = re.search(r"^(?:def|class) (\w+)", cell.source, re.M)
         if _meta(cell).get("solution") and cell.cell_type == "code" and first:
-            runs = [entry for entry in history if re.search(rf"^{first[0]}\b", entry, re.M)]
+            runs = [
+                entry for entry in history if re.search(rf"^{first[0]}\b", entry, re.M)
+            ]
             if runs and runs[-1].strip() != cell.source.strip():
                 stale.append(_grade_id(cell))
     return stale
@@ -274,10 +348,14 @@ def _short(path: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m course_lib.desk", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m course_lib.desk", description=__doc__.splitlines()[0]
+    )
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("open", help="copy lessons that are not on the desk yet")
-    one = actions.add_parser("check", help="what would be marked, and is it ready to hand in?")
+    one = actions.add_parser(
+        "check", help="what would be marked, and is it ready to hand in?"
+    )
     one.add_argument("lesson")
     two = actions.add_parser("reset", help="one exercise back to blank")
     two.add_argument("lesson")

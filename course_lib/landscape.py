@@ -1,10 +1,12 @@
 """The models of the field as data that checks itself: families, species, tasks and sizes.
 
-Notable: no architecture is typed here. A published model is a configuration class of transformers and the
-few numbers its authors published; parameters, norm, activation, positions and experts are read off the live
-model. Real sizes are counted on torch's meta device, where tensors have shapes and use no memory. Small
-models keep their family's parts and heads per key/value head, have random weights and run in milliseconds.
-Left out: trained weights, tokenizers, and what a model is good at. Dates are in timeline.py.
+Notable: no architecture is typed here. A published model is a configuration class of
+transformers and the few numbers its authors published; parameters, norm, activation,
+positions and experts are read off the live model. Real sizes are counted on torch's
+meta device, where tensors have shapes and use no memory. Small models keep their
+family's parts and heads per key/value head, have random weights and run in
+milliseconds. Left out: trained weights, tokenizers, and what a model is good at.
+Dates are in timeline.py.
 """
 
 from collections.abc import Callable
@@ -15,16 +17,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Spec = tuple[str, dict]  # a configuration class of transformers, and what differs from its defaults
+Spec = tuple[
+    str, dict
+]  # a configuration class of transformers, and what differs from its defaults
 
 PUBLISHED: dict[str, Spec] = {
     "GPT-2": ("GPT2Config", {}),
     "GPT-2 XL": ("GPT2Config", {"n_embd": 1600, "n_layer": 48, "n_head": 25}),
     # as blocks of GPT-2: the sparse attention in every second layer of GPT-3 has the same parameters
-    "GPT-3": ("GPT2Config", {"n_embd": 12288, "n_layer": 96, "n_head": 96, "n_positions": 2048}),
+    "GPT-3": (
+        "GPT2Config",
+        {"n_embd": 12288, "n_layer": 96, "n_head": 96, "n_positions": 2048},
+    ),
     "SmolLM2-135M": (
         "LlamaConfig",
-        {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9}
+        {
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+        }
         | {"num_key_value_heads": 3, "vocab_size": 49152, "tie_word_embeddings": True},
     ),
     "Gemma-2-2B": ("Gemma2Config", {}),
@@ -43,10 +55,18 @@ PUBLISHED: dict[str, Spec] = {
     "Mixtral-8x7B": ("MixtralConfig", {}),
     "Llama-3-70B": (
         "LlamaConfig",
-        {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64}
+        {
+            "hidden_size": 8192,
+            "intermediate_size": 28672,
+            "num_hidden_layers": 80,
+            "num_attention_heads": 64,
+        }
         | {"num_key_value_heads": 8, "vocab_size": 128256},
     ),
-    "DeepSeek-V3": ("DeepseekV3Config", {}),  # without its extra prediction module, which is not built
+    "DeepSeek-V3": (
+        "DeepseekV3Config",
+        {},
+    ),  # without its extra prediction module, which is not built
 }
 
 FAMILIES = {  # family: the member of PUBLISHED that its small model is shrunk from
@@ -82,19 +102,29 @@ def configuration(spec: Spec, tiny: bool = False):
 def tiny_numbers(config) -> dict[str, int]:
     """What to change in a configuration: its sizes fall to TINY's, heads per key/value head stay."""
     sizes = {name: getattr(config, name, None) for name in TINY}
-    tiny = {name: min(size, TINY[name]) for name, size in sizes.items() if isinstance(size, int)}
+    tiny = {
+        name: min(size, TINY[name])
+        for name, size in sizes.items()
+        if isinstance(size, int)
+    }
     if getattr(config, "num_key_value_heads", None):
         shared = config.num_attention_heads // config.num_key_value_heads
         tiny["num_key_value_heads"] = max(1, tiny["num_attention_heads"] // shared)
-    return {config.attribute_map.get(name, name): size for name, size in tiny.items()}  # GPT-2 says n_embd
+    return {
+        config.attribute_map.get(name, name): size for name, size in tiny.items()
+    }  # GPT-2 says n_embd
 
 
-def random_model(config, auto: str = "AutoModelForCausalLM", seed: int = 0, device: str = "cpu") -> nn.Module:
+def random_model(
+    config, auto: str = "AutoModelForCausalLM", seed: int = 0, device: str = "cpu"
+) -> nn.Module:
     """The model that a configuration describes, with random weights and no dropout."""
     import transformers
 
     with torch.random.fork_rng(devices=[]), torch.device(device):
-        torch.manual_seed(seed)  # inside fork_rng: the caller's random state is put back
+        torch.manual_seed(
+            seed
+        )  # inside fork_rng: the caller's random state is put back
         return getattr(transformers, auto).from_config(config).eval()
 
 
@@ -104,24 +134,35 @@ def build(name: str, seed: int = 0) -> nn.Module:
     >>> build("Mistral")(torch.tensor([[5, 6, 7]])).logits.shape    # (B, T, V)
     torch.Size([1, 3, 256])
     """
-    assert name in FAMILIES or name in PUBLISHED, f"no model {name!r}; families are {', '.join(FAMILIES)}"
-    return random_model(configuration(PUBLISHED[FAMILIES.get(name, name)], tiny=True), seed=seed)
+    assert name in FAMILIES or name in PUBLISHED, (
+        f"no model {name!r}; families are {', '.join(FAMILIES)}"
+    )
+    return random_model(
+        configuration(PUBLISHED[FAMILIES.get(name, name)], tiny=True), seed=seed
+    )
 
 
 def published(name: str) -> nn.Module:
     """A published model in its real size, on the meta device: it has every shape and cannot run."""
-    assert name in PUBLISHED, f"no published size {name!r}; there are {', '.join(PUBLISHED)}"
+    assert name in PUBLISHED, (
+        f"no published size {name!r}; there are {', '.join(PUBLISHED)}"
+    )
     return random_model(configuration(PUBLISHED[name]), device="meta")
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
     """(total, active): active leaves out, in each layer, the experts that one token does not visit.
 
-    Convention: embeddings, head, router and shared experts are active; a tied matrix counts once.
+    Convention: embeddings, head, router and shared experts are active; a tied matrix
+    counts once.
     """
     total = sum(p.numel() for p in model.parameters())
-    routed = [p for name, p in model.named_parameters() if ".experts." in name]  # each (E, ...)
-    return total, total - sum(p[model.config.num_experts_per_tok :].numel() for p in routed)
+    routed = [
+        p for name, p in model.named_parameters() if ".experts." in name
+    ]  # each (E, ...)
+    return total, total - sum(
+        p[model.config.num_experts_per_tok :].numel() for p in routed
+    )
 
 
 def real_sizes() -> dict[str, tuple[int, int]]:
@@ -134,30 +175,57 @@ def positions(model: nn.Module) -> str:
     """How a decoder tells its tokens' order, by its modules: "learned table", "rotary", or in which part."""
     modules = list(model.modules())
     if any(type(m).__name__.endswith("RotaryEmbedding") for m in modules):
-        rotates = [bool(m.use_rope) for m in modules if hasattr(m, "use_rope")]  # SmolLM3 leaves layers out
-        return "rotary" if all(rotates) else f"rotary in {sum(rotates)} of {len(rotates)} layers"
-    tables = [m for m in modules if isinstance(m, nn.Embedding) and m is not model.get_input_embeddings()]
+        rotates = [
+            bool(m.use_rope) for m in modules if hasattr(m, "use_rope")
+        ]  # SmolLM3 leaves layers out
+        return (
+            "rotary"
+            if all(rotates)
+            else f"rotary in {sum(rotates)} of {len(rotates)} layers"
+        )
+    tables = [
+        m
+        for m in modules
+        if isinstance(m, nn.Embedding) and m is not model.get_input_embeddings()
+    ]
     return "learned table" if tables else "none"
 
 
 def activation(model: nn.Module) -> str:
     """The MLP's activation, named by what the live module computes and not by what it is called."""
-    known = {"SiLU": F.silu, "GELU": F.gelu, "GELU (tanh)": partial(F.gelu, approximate="tanh")}
-    live = next(m for m in model.modules() if type(m).__module__ == "transformers.activations")
+    known = {
+        "SiLU": F.silu,
+        "GELU": F.gelu,
+        "GELU (tanh)": partial(F.gelu, approximate="tanh"),
+    }
+    live = next(
+        m for m in model.modules() if type(m).__module__ == "transformers.activations"
+    )
     x = torch.linspace(-3, 3, 13)
     # 1e-5: float32 noise passes, the 5e-4 between the two forms of GELU does not
-    same = [name for name, f in known.items() if torch.allclose(live(x), f(x), rtol=0, atol=1e-5)]
+    same = [
+        name
+        for name, f in known.items()
+        if torch.allclose(live(x), f(x), rtol=0, atol=1e-5)
+    ]
     return same[0] if same else type(live).__name__
 
 
 def card(model: nn.Module) -> dict[str, object]:
     """What a decoder is made of, read off the live model and its configuration, also on the meta device.
 
-    Key/value heads are those attention works with; DeepSeek-V3 makes them from one short vector per token.
+    Key/value heads are those attention works with; DeepSeek-V3 makes them from one
+    short vector per token.
     """
     config, (total, active) = model.config, count_parameters(model)
-    blocks = next(m for m in model.modules() if isinstance(m, nn.ModuleList))  # the first list: the layers
-    norms = [kind for m in blocks[-1].modules() if (kind := type(m).__name__).endswith("Norm")]
+    blocks = next(
+        m for m in model.modules() if isinstance(m, nn.ModuleList)
+    )  # the first list: the layers
+    norms = [
+        kind
+        for m in blocks[-1].modules()
+        if (kind := type(m).__name__).endswith("Norm")
+    ]
     names = dict(blocks[-1].named_parameters())
     routed = [len(p) for name, p in names.items() if ".experts." in name]
     heads = config.num_attention_heads
@@ -166,14 +234,19 @@ def card(model: nn.Module) -> dict[str, object]:
         "active": active,
         "layers": len(blocks),
         "heads": heads,
-        "kv_heads": getattr(config, "num_key_value_heads", heads),  # GPT-2 has no such field
+        "kv_heads": getattr(
+            config, "num_key_value_heads", heads
+        ),  # GPT-2 has no such field
         "norm": "RMSNorm" if norms[0].endswith("RMSNorm") else norms[0],
         "norms_per_layer": len(norms),
         "activation": activation(model),
         "gated": any("gate_proj" in name or "gate_up_proj" in name for name in names),
         "positions": positions(model),
-        "tied": model.get_input_embeddings().weight is model.get_output_embeddings().weight,
-        "experts": (routed[0], config.num_experts_per_tok) if routed else None,  # in all, visited by a token
+        "tied": model.get_input_embeddings().weight
+        is model.get_output_embeddings().weight,
+        "experts": (routed[0], config.num_experts_per_tok)
+        if routed
+        else None,  # in all, visited by a token
         "shared_experts": getattr(config, "n_shared_experts", 0),
     }
 
@@ -182,14 +255,25 @@ def routes(model: nn.Module, ids: Tensor) -> Tensor:
     """The experts that a Mixtral picks for ids (1, T): (layers, T, k), for each token and layer anew."""
     with torch.no_grad():
         scores = model(ids, output_router_logits=True).router_logits  # per layer (T, E)
-    return torch.stack([layer.topk(model.config.num_experts_per_tok).indices for layer in scores])
+    return torch.stack(
+        [layer.topk(model.config.num_experts_per_tok).indices for layer in scores]
+    )
 
 
 def build_llava(seed: int = 0) -> nn.Module:
     """A small LLaVA: a CLIP encoder of patches, a projection, and a Llama that reads them as tokens."""
-    vision, text = (configuration((name, {}), tiny=True) for name in ("CLIPVisionConfig", "LlamaConfig"))
-    numbers = {"vision_config": vision, "text_config": text, "image_token_index": text.vocab_size - 1}
-    return random_model(configuration(("LlavaConfig", numbers)), "AutoModelForImageTextToText", seed)
+    vision, text = (
+        configuration((name, {}), tiny=True)
+        for name in ("CLIPVisionConfig", "LlamaConfig")
+    )
+    numbers = {
+        "vision_config": vision,
+        "text_config": text,
+        "image_token_index": text.vocab_size - 1,
+    }
+    return random_model(
+        configuration(("LlavaConfig", numbers)), "AutoModelForImageTextToText", seed
+    )
 
 
 def text_inputs(model: nn.Module) -> dict[str, Tensor]:
@@ -213,7 +297,9 @@ class Species:
 
     what: str
     build: Callable[[], nn.Module]
-    inputs: Callable[[nn.Module], dict[str, Tensor]] = text_inputs  # what its forward pass takes
+    inputs: Callable[[nn.Module], dict[str, Tensor]] = (
+        text_inputs  # what its forward pass takes
+    )
 
 
 SPECIES = {
@@ -287,19 +373,29 @@ TASKS = {
 
 def build_task(name: str, seed: int = 0) -> nn.Module:
     """A small random model with the head that the task needs."""
-    return random_model(configuration(TASKS[name].spec, tiny=True), TASKS[name].auto, seed)
+    return random_model(
+        configuration(TASKS[name].spec, tiny=True), TASKS[name].auto, seed
+    )
 
 
-def task_shapes(name: str, ids: Tensor, new_tokens: int = 4) -> dict[str, tuple[int, ...]]:
+def task_shapes(
+    name: str, ids: Tensor, new_tokens: int = 4
+) -> dict[str, tuple[int, ...]]:
     """Run a task's model on ids (B, T): a model that can generate writes new tokens, another runs once.
 
     >>> task_shapes("extracting an answer", torch.tensor([[5, 6, 7]]))
     {'start_logits': (1, 3), 'end_logits': (1, 3)}
     """
-    model, inputs = build_task(name), {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    model, inputs = (
+        build_task(name),
+        {"input_ids": ids, "attention_mask": torch.ones_like(ids)},
+    )
     with torch.no_grad():
         if not model.can_generate():
-            return {output: tuple(scores.shape) for output, scores in model(**inputs).items()}
+            return {
+                output: tuple(scores.shape)
+                for output, scores in model(**inputs).items()
+            }
         limits = {"min_new_tokens": new_tokens, "max_new_tokens": new_tokens}
         written = model.generate(**inputs, **limits, do_sample=False)
         return {"sequences": tuple(written.shape)}

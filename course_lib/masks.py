@@ -1,8 +1,9 @@
-"""Masks say which positions count, and averages must count those positions and no others.
+"""Masks say which positions count; averages count those and no others.
 
-A mask is named after what True keeps: `response_mask` keeps the tokens of an answer. Texts of different
-lengths share one rectangle of numbers, so part of every batch is padding, and an average that forgets
-this is wrong without any error. Left out: sparse and ragged tensors, which avoid padding altogether.
+A mask is named after what True keeps: `response_mask` keeps the tokens of an answer.
+Texts of different lengths share one rectangle of numbers, so part of every batch is
+padding, and an average that forgets this is wrong without any error. Left out: sparse
+and ragged tensors, which avoid padding altogether.
 """
 
 from torch import Tensor
@@ -11,10 +12,11 @@ from torch import Tensor
 def masked_sum(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     r"""Add up what the mask keeps: $\sum_t m_t x_t$.
 
-    values and mask have one shape, mask is boolean; `dim=None` adds everything. What stands where the
-    mask is False has no influence, not even nan or infinity.
+    values and mask have one shape, mask is boolean; `dim=None` adds everything. What
+    stands where the mask is False has no influence, not even nan or infinity.
 
-    >>> masked_sum(torch.tensor([1.0, 2.0, float("nan")]), torch.tensor([True, True, False]))
+    >>> kept = torch.tensor([True, True, False])
+    >>> masked_sum(torch.tensor([1.0, 2.0, float("nan")]), kept)
     tensor(3.)
     """
     kept = values.masked_fill(~mask, 0.0)  # not values * mask: nan times 0 is still nan
@@ -24,15 +26,17 @@ def masked_sum(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
 def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     r"""Average what the mask keeps, and nothing else; the mean of nothing is 0.
 
-    values and mask have one shape, mask is boolean. `dim=None` averages everything, a number averages
-    along that dimension. What stands where the mask is False may be anything, even nan.
+    values and mask have one shape, mask is boolean. `dim=None` averages everything, a
+    number averages along that dimension. What stands where the mask is False may be
+    anything, even nan.
 
     How: $\sum_t m_t x_t / \max(1, \sum_t m_t)$.
 
-    >>> masked_mean(torch.tensor([[4.0, 2.0, 9.0]]), torch.tensor([[True, True, False]]), dim=1)
+    >>> kept = torch.tensor([[True, True, False]])
+    >>> masked_mean(torch.tensor([[4.0, 2.0, 9.0]]), kept, dim=1)
     tensor([3.])
     """
-    assert values.shape == mask.shape, f"one mask entry per value: {values.shape=} {mask.shape=}"
+    assert values.shape == mask.shape, f"one shape: {values.shape=} {mask.shape=}"
     kept = mask.sum() if dim is None else mask.sum(dim)
     return masked_sum(values, mask, dim) / kept.clamp(min=1)
 
@@ -40,15 +44,19 @@ def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
 def accumulated_mean(losses: list[Tensor], masks: list[Tensor]) -> Tensor:
     r"""The mean loss per kept token of a batch that arrives in pieces.
 
-    losses and masks are lists of equal length, one (B, T) pair for each piece (a *micro-batch*). The
-    result is the number that one large batch would give, however the batch was cut.
+    losses and masks are lists of equal length, one (B, T) pair for each piece (a
+    *micro-batch*). The result is the number that one large batch would give, however
+    the batch was cut.
 
-    How: $\sum_k \sum_t m_{kt} \ell_{kt} / \sum_k \sum_t m_{kt}$, never the mean of the pieces' means.
+    How: $\sum_k \sum_t m_{kt} \ell_{kt} / \sum_k \sum_t m_{kt}$, never the mean of
+    the pieces' means.
 
     >>> pieces = [torch.tensor([[1.0, 1.0, 1.0]]), torch.tensor([[5.0, 0.0, 0.0]])]
-    >>> accumulated_mean(pieces, [torch.ones(1, 3).bool(), torch.tensor([[True, False, False]])])
+    >>> masks = [torch.ones(1, 3).bool(), torch.tensor([[True, False, False]])]
+    >>> accumulated_mean(pieces, masks)
     tensor(2.)
     """
-    assert len(losses) == len(masks), f"one mask per piece: {len(losses)=} {len(masks)=}"
-    total = sum(masked_sum(loss, mask) for loss, mask in zip(losses, masks, strict=True))
+    assert len(losses) == len(masks), f"one mask each: {len(losses)=} {len(masks)=}"
+    pieces = zip(losses, masks, strict=True)
+    total = sum(masked_sum(loss, mask) for loss, mask in pieces)
     return total / sum(mask.sum() for mask in masks).clamp(min=1)

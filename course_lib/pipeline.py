@@ -1,8 +1,9 @@
-"""A text pipeline in three steps: text to numbers, numbers to scores, scores to an answer.
+"""A text pipeline: text to numbers, numbers to scores, scores to an answer.
 
-Every use of a language model has these three steps, whatever library hides them. The model here is the
-smallest that learns anything: it averages word vectors and never sees the order of the words. Left out:
-subword tokens (lesson 01) and any architecture that deserves the name.
+Every use of a language model has these three steps, whatever library hides them. The
+model here is the smallest that learns anything: it averages word vectors and never
+sees the order of the words. Left out: subword tokens (lesson 01) and any architecture
+that deserves the name.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +25,11 @@ class WordVocabulary:
     """
 
     def __init__(self, texts: Sequence[str]):
-        self.words = ["<pad>", "<unknown>", *sorted({word for text in texts for word in text.split()})]
+        self.words = [
+            "<pad>",
+            "<unknown>",
+            *sorted({word for text in texts for word in text.split()}),
+        ]
         self.ids = {word: number for number, word in enumerate(self.words)}
 
     def __len__(self) -> int:
@@ -34,20 +39,23 @@ class WordVocabulary:
         return [self.ids.get(word, 1) for word in text.split()]
 
     def for_transformers(self):
-        """The same vocabulary as a tokenizer that the transformers library understands."""
+        """The same vocabulary as a tokenizer of the transformers library."""
         from tokenizers import Tokenizer, models, pre_tokenizers
         from transformers import PreTrainedTokenizerFast
 
         tokenizer = Tokenizer(models.WordLevel(self.ids, unk_token="<unknown>"))
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unknown>")
+        return PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unknown>"
+        )
 
 
 def pad_batch(sequences: list[list[int]], pad_id: int = 0) -> tuple[Tensor, Tensor]:
     """Put sequences of different lengths into one rectangle, filled up on the right.
 
-    sequences: B lists of token ids. Returns ids (B, T), T the longest length, and mask (B, T), True where
-    a real token stands. A real token may have the value of `pad_id`: only lengths decide.
+    sequences: B lists of token ids. Returns ids (B, T), T the longest length, and
+    mask (B, T), True where a real token stands. A real token may have the value of
+    `pad_id`: only lengths decide.
 
     >>> pad_batch([[7, 8, 9], [5]])[0]
     tensor([[7, 8, 9],
@@ -62,13 +70,15 @@ def pad_batch(sequences: list[list[int]], pad_id: int = 0) -> tuple[Tensor, Tens
 
 
 class BagOfWords(nn.Module):
-    """Average the vectors of a text's words, then score each label. Word order cannot matter.
+    """Average the vectors of a text's words, score each label. Order cannot matter.
 
-    ids, mask (B, T); returns logits (B, labels). `mean` is the average that is used, so that another
-    one can be tried.
+    ids, mask (B, T); returns logits (B, labels). `mean` is the average that is used,
+    so that another one can be tried.
     """
 
-    def __init__(self, vocabulary_size: int, labels: int, width: int = 16, mean=masked_mean):
+    def __init__(
+        self, vocabulary_size: int, labels: int, width: int = 16, mean=masked_mean
+    ):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary_size, width)
         self.scores = nn.Linear(width, labels)
@@ -76,21 +86,29 @@ class BagOfWords(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         vectors = self.embedding(ids)  # (B, T, D)
-        text = self.mean(vectors, mask.unsqueeze(-1).expand_as(vectors), dim=1)  # (B, D)
+        text = self.mean(
+            vectors, mask.unsqueeze(-1).expand_as(vectors), dim=1
+        )  # (B, D)
         return self.scores(text)
 
 
 def best_labels(logits: Tensor, labels: Sequence[str]) -> list[tuple[str, float]]:
-    """Read the answer off the scores: for each text the likeliest label and its probability.
+    """For each text the likeliest label and its probability.
 
-    logits (B, number of labels). Returns B pairs (label, probability as a Python float).
+    logits (B, number of labels). Returns B pairs (label, probability as a Python
+    float).
 
     >>> best_labels(torch.tensor([[0.0, 0.0, 9.0]]), ["sad", "calm", "glad"])[0][0]
     'glad'
     """
-    assert logits.shape[-1] == len(labels), f"one label per column: {logits.shape=} {len(labels)=}"
+    assert logits.shape[-1] == len(labels), (
+        f"one label per column: {logits.shape=} {len(labels)=}"
+    )
     probabilities, winners = softmax(logits).max(dim=-1)  # (B,), (B,)
-    return [(labels[i], p) for p, i in zip(probabilities.tolist(), winners.tolist(), strict=True)]
+    return [
+        (labels[i], p)
+        for p, i in zip(probabilities.tolist(), winners.tolist(), strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -107,9 +125,14 @@ class TextPipeline:
 
 
 def train_classifier(
-    model: nn.Module, ids: Tensor, mask: Tensor, targets: Tensor, steps: int, learning_rate: float = 0.02
+    model: nn.Module,
+    ids: Tensor,
+    mask: Tensor,
+    targets: Tensor,
+    steps: int,
+    learning_rate: float = 0.02,
 ) -> list[float]:
-    """Fit a classifier to one batch by full-batch AdamW steps; returns the loss (nats) before each step."""
+    """Fit a classifier by full-batch AdamW steps; returns the loss before each."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
     losses = []
     for _ in range(steps):

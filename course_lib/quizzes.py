@@ -19,7 +19,9 @@ PREREQUISITES = (  # lesson 00
         "A mask of True and False selects.",
     ),
     Question(
-        "What is log(a × b)?", ("log a + log b", "log a × log b", "a log b"), "Products turn into sums."
+        "What is log(a × b)?",
+        ("log a + log b", "log a × log b", "a log b"),
+        "Products turn into sums.",
     ),
     Question(
         "Three probabilities are 0.5, 0.3 and p, and nothing else can happen. What is p?",
@@ -48,15 +50,25 @@ def _family(text: str, right: int, why: str) -> Question:
 
 
 TASK_FAMILIES = (  # lesson 00
-    _family("Is this review a complaint?", 0, "One text in, one label out, as you built it above."),
-    _family("Mark every person and place in this report.", 1, "Every token gets its own label."),
+    _family(
+        "Is this review a complaint?",
+        0,
+        "One text in, one label out, as you built it above.",
+    ),
+    _family(
+        "Mark every person and place in this report.",
+        1,
+        "Every token gets its own label.",
+    ),
     _family(
         "Which price does this contract name?",
         3,
         "The answer is a span of the given text: where it starts and where it ends.",
     ),
     _family(
-        "Shorten these minutes to five sentences.", 4, "A whole text is read first, then another is written."
+        "Shorten these minutes to five sentences.",
+        4,
+        "A whole text is read first, then another is written.",
     ),
     _family("Finish this limerick.", 2, "One next token after another."),
 )

@@ -98,8 +98,10 @@ exponentials = [2.718281828**score for score in (2, 1, 0)]
 
 # %%
 for kind in (torch.float32, torch.float16):
-    largest = torch.finfo(kind).max
-    print(f"{kind}: the largest number is {largest:.3g}, its logarithm {torch.tensor(largest).log():.2f}")
+    largest = torch.tensor(torch.finfo(kind).max)
+    print(
+        f"{kind}: the largest number is {largest:.3g}, its logarithm {largest.log():.2f}"
+    )
 print(torch.tensor([88.0, 89.0]).exp())
 
 # %% [markdown]
@@ -176,7 +178,8 @@ def at_temperature(temperature):
     return plots.next_word(menu, probabilities.tolist(), temperature)
 
 
-controls.explore(at_temperature, temperature=controls.slider(1.0, 0.1, 10.0, 0.1, "temperature"))
+slider = controls.slider(1.0, 0.1, 10.0, 0.1, "temperature")
+controls.explore(at_temperature, temperature=slider)
 
 # %% [markdown]
 # Cold models repeat their favourite; hot models forget that they have one. Lesson 02 is about everything between.
@@ -191,7 +194,7 @@ controls.explore(at_temperature, temperature=controls.slider(1.0, 0.1, 10.0, 0.1
 
 # %%
 block = torch.tensor([[[10, 11, 12], [20, 21, 22]]])  # (B, T, V) = (1, 2, 3)
-ids = torch.tensor([[2, 0]])  # (B, T): the third of the first row, the first of the second
+ids = torch.tensor([[2, 0]])  # (B, T): third of the first row, first of the second
 block.gather(-1, ids.unsqueeze(-1)).squeeze(-1)
 
 # %% [markdown]
@@ -207,7 +210,8 @@ said_so_far = torch.arange(1, 21)
 products = torch.full((20,), 1e-3).cumprod(0)
 sums = torch.full((20,), 1e-3).log().cumsum(0)
 first = (products == 0).nonzero()[0].item()
-print(f"after {said_so_far[first]} tokens: product {products[first].item()}, sum of logarithms {sums[first]:.1f}")
+print(f"after {said_so_far[first]} tokens the product is {products[first].item()}")
+print(f"and the sum of logarithms {sums[first]:.1f}")
 
 # %% [markdown]
 # ### Exercise 2 · Find the log-probability of each token that was said
@@ -232,7 +236,8 @@ print(f"after {said_so_far[first]} tokens: product {products[first].item()}, sum
 from course_lib.logprobs import token_logprobs
 
 # %%
-token_logprobs(torch.tensor([[[1.0, 2.0, 5.0], [3.0, 3.0, 2.0]]]).log(), torch.tensor([[2, 0]]))
+scores = torch.tensor([[[1.0, 2.0, 5.0], [3.0, 3.0, 2.0]]]).log()
+token_logprobs(scores, torch.tensor([[2, 0]]))
 
 # %% check="token_logprobs" points=3
 checks.start_here.token_logprobs(token_logprobs)
@@ -271,8 +276,8 @@ from course_lib.pipeline import pad_batch
 
 # %%
 texts = ["the soup was stale", "my tea was lovely again this week", "what a warm cake"]
-lengths = [[len(word) for word in text.split()] for text in texts]  # any whole numbers will do
-_, mask = pad_batch(lengths)
+numbers = [[len(word) for word in text.split()] for text in texts]  # any will do
+_, mask = pad_batch(numbers)
 
 plots.batch([text.split() for text in texts], mask.numpy())
 
@@ -335,7 +340,7 @@ checks.start_here.masked_mean(masked_mean)
 from course_lib.pipeline import best_labels
 
 # %%
-best_labels(torch.tensor([[0.0, 1.0, 4.0], [2.0, 0.0, 0.0]]), ["sad", "calm", "glad"])
+best_labels(torch.tensor([[1.0, 2.0, 5.0]]).log(), ["sad", "calm", "glad"])
 
 # %% check="best_labels" points=2
 checks.start_here.best_labels(best_labels)
@@ -362,40 +367,60 @@ def preprocess(texts):
 
 
 def accuracy(model, pairs):
-    logits = model(*preprocess([text for text, _ in pairs]))
-    return (logits.argmax(1).cpu() == torch.tensor([verdict for _, verdict in pairs])).float().mean().item()
+    texts, verdicts = zip(*pairs, strict=True)
+    right = model(*preprocess(texts)).argmax(1).cpu() == torch.tensor(verdicts)
+    return right.float().mean().item()
 
 
-print(f"{len(train)} reviews to learn from, {len(held_out)} held out; before training: {accuracy(model, held_out):.2f} right")
+print(f"{len(train)} reviews to learn from, {len(held_out)} held out")
+print(f"right before any training: {accuracy(model, held_out):.2f}")
 
 # %% [markdown]
 # **Guess before you run:** two labels, nothing learned yet. What is the first loss, in nats? After how many of the 60
 # steps is it below half of that?
 
 # %%
-targets = torch.tensor([verdict for _, verdict in train], device=device)
-losses = pipeline.train_classifier(model, *preprocess([text for text, _ in train]), targets, runtime.steps(60, 20))
+train_texts, verdicts = zip(*train, strict=True)
+targets = torch.tensor(verdicts, device=device)
+steps = runtime.steps(full=60, quick=20)
+losses = pipeline.train_classifier(model, *preprocess(train_texts), targets, steps)
 
 plots.learning(losses, runtime.recorded("00_start_here")["loss"])
 
 # %%
 halved = next((step for step, loss in enumerate(losses) if loss < losses[0] / 2), None)
-print(f"first loss {losses[0]:.2f}, halved at step {halved}; held-out reviews right: {accuracy(model, held_out):.2f}")
-runtime.learned(accuracy(model, held_out) > 0.9, "The classifier reads at least nine of ten held-out reviews")
+print(f"first loss {losses[0]:.2f}, halved at step {halved}")
+print(f"held-out reviews right: {accuracy(model, held_out):.2f}")
+runtime.learned(
+    accuracy(model, held_out) > 0.9, "Nine of ten held-out reviews are right"
+)
 
 # %% [markdown]
 # An untrained model is a coin toss, and the loss of a coin toss is ln 2, about 0.69. Now the three steps in a row:
 
+
 # %%
-classify = pipeline.TextPipeline(preprocess, model, lambda logits: best_labels(logits, VERDICTS))
-classify(["the tea was burnt", "what a lovely salad", "i found the rice perfect"])
+def postprocess(logits):
+    return best_labels(logits, VERDICTS)
+
+
+classify = pipeline.TextPipeline(preprocess, model, postprocess)
+
+
+def verdict_table(texts):
+    answers = zip(texts, classify(texts), strict=True)
+    rows = [(text, label, f"{chance:.4f}") for text, (label, chance) in answers]
+    return Table(("review", "verdict", "probability"), rows)
+
+
+verdict_table(["the tea was burnt", "what a lovely salad", "i found the rice perfect"])
 
 # %% [markdown]
 # Write reviews of your own with the words below. Then try words that are *not* among them, as here. **Guess:** how sure is it?
 
 # %%
 print(" ".join(vocabulary.words[2:]))
-classify(["the pizza was delicious", "zzz qqq"])
+verdict_table(["the pizza was delicious", "zzz qqq"])
 
 # %% [markdown]
 # It has an opinion on anything. All unknown words share one vector, which training never touched, and nobody ever taught
@@ -408,8 +433,13 @@ classify(["the pizza was delicious", "zzz qqq"])
 # vector of its own, which training never touched. We ask for the verdict on each short review twice: alone, and in one
 # batch with a single long review. **Guess:** how many verdicts change because of who else is in the batch?
 
+
 # %%
-plain = pipeline.BagOfWords(len(vocabulary), 2, mean=lambda values, mask, dim: values.mean(dim)).to(device)
+def plain_mean(values, mask, dim):
+    return values.mean(dim)
+
+
+plain = pipeline.BagOfWords(len(vocabulary), labels=2, mean=plain_mean).to(device)
 plain.load_state_dict(model.state_dict())
 short = [text for text, _ in held_out if len(text.split()) == 4]
 rambling = " and ".join(["we came for the pie and it was fresh"] * 4)
@@ -422,7 +452,8 @@ def verdicts_changed(model):
 
 
 for name, candidate in (("masked mean", model), ("plain mean", plain)):
-    print(f"{name}: {verdicts_changed(candidate)} of {len(short)} verdicts depend on the neighbour")
+    changed = verdicts_changed(candidate)
+    print(f"{name}: {changed} of {len(short)} verdicts depend on the neighbour")
 assert verdicts_changed(model) == 0
 
 # %% [markdown]
@@ -466,10 +497,11 @@ batch_losses = torch.full((4, 10), 1.0)
 batch_losses[3] = 5.0
 batch_mask = torch.arange(10) < torch.tensor([[10], [10], [10], [2]])
 reported = {}
-for name, cut in {"one batch of 4": [4], "2 + 2 texts": [2, 2], "3 + 1 texts": [3, 1]}.items():
-    reported[name] = published_loss(batch_losses.split(cut), batch_mask.split(cut)).item()
+for cut in ([4], [2, 2], [3, 1]):
+    loss = published_loss(batch_losses.split(cut), batch_mask.split(cut))
+    reported[" + ".join(map(str, cut)) + " texts"] = loss.item()
 
-plots.cuts(list(reported), list(reported.values()), reported["one batch of 4"])
+plots.cuts(list(reported), list(reported.values()), reported["4 texts"])
 
 # %% [markdown]
 # The same texts, the same model, and the loss more than doubles because of where the cut fell. In the last cut, the two tokens
@@ -523,14 +555,16 @@ checks.start_here.accumulated_mean(accumulated_mean)
 # Compare with <code>abs(result - expected) &lt; 1e-4</code>, so that a version which rounds differently still passes.
 # </details>
 
+
 # %% test="accumulated_mean"
 def test_accumulated_mean(accumulated_mean):
     """Fails with an AssertionError unless the version it is given is right."""
     ### BEGIN SOLUTION
-    losses = [torch.tensor([[1.0, 2.0, 3.0], [2.0, 90.0, 90.0]]), torch.tensor([[12.0, 50.0, 50.0]])]
-    masks = [torch.tensor([[True, True, True], [True, False, False]]), torch.tensor([[True, False, False]])]
-    result = accumulated_mean(losses, masks)
-    assert abs(float(result) - 20 / 5) < 1e-4, f"five kept losses sum to 20, so the mean is 4, not {result}"
+    long = torch.tensor([[1.0, 2.0, 3.0], [2.0, 90.0, 90.0]])
+    long_mask = torch.tensor([[True, True, True], [True, False, False]])
+    short, short_mask = torch.tensor([[12.0, 50.0]]), torch.tensor([[True, False]])
+    result = accumulated_mean([long, short], [long_mask, short_mask])
+    assert abs(result - 20 / 5) < 1e-4, f"five kept losses sum to 20; not {result}"
     ### END SOLUTION
 
 
@@ -552,18 +586,23 @@ from transformers.loss.loss_utils import fixed_cross_entropy
 logits, said = torch.randn(4, 10, 5) * 3, torch.randint(5, (4, 10))
 losses = -token_logprobs(logits, said)
 labels = said.masked_fill(~batch_mask, -100)  # transformers' mark for "does not count"
-pieces = [
-    fixed_cross_entropy(part.flatten(0, 1), label.flatten(), num_items_in_batch=batch_mask.sum())
-    for part, label in zip(logits.split([3, 1]), labels.split([3, 1]), strict=True)
-]
+count, cut = batch_mask.sum(), [3, 1]
+repaired = sum(
+    fixed_cross_entropy(part.flatten(0, 1), label.flatten(), num_items_in_batch=count)
+    for part, label in zip(logits.split(cut), labels.split(cut), strict=True)
+)
+entropy = torch.nn.functional.cross_entropy(logits.mT, said, reduction="none")
 pairs = {
     "softmax": (softmax(logits), torch.softmax(logits, -1)),
-    "minus token_logprobs": (losses, torch.nn.functional.cross_entropy(logits.mT, said, reduction="none")),
-    "accumulated_mean": (accumulated_mean(losses.split([3, 1]), batch_mask.split([3, 1])), sum(pieces)),
+    "minus token_logprobs": (losses, entropy),
+    "accumulated_mean": (
+        accumulated_mean(losses.split(cut), batch_mask.split(cut)),
+        repaired,
+    ),
 }
 for name, (ours, theirs) in pairs.items():
     torch.testing.assert_close(ours, theirs)
-    print(f"{name:22} largest difference from the library {(ours - theirs).abs().max():.1e}")
+    print(f"{name:22} largest difference {(ours - theirs).abs().max():.1e}")
 
 # %% [markdown]
 # The last line is the clinic's patient after its repair: each of the two pieces is told the count of *all* kept tokens. The library's
@@ -572,9 +611,8 @@ for name, (ours, theirs) in pairs.items():
 # %%
 from transformers import pipeline as library_pipeline
 
-reader = library_pipeline(
-    "text-classification", model=landscape.build_task("whole sentences"), tokenizer=vocabulary.for_transformers()
-)
+bert, tokenizer = landscape.build_task("whole sentences"), vocabulary.for_transformers()
+reader = library_pipeline("text-classification", model=bert, tokenizer=tokenizer)
 inputs = reader.preprocess("the tea was burnt")
 outputs = reader.forward(inputs)
 print(f"preprocess: {inputs['input_ids'].tolist()}")
@@ -647,14 +685,27 @@ from course_lib import timeline
 Table(("name", "month, as it circulates", "arXiv"), timeline.CIRCULATING_TIMELINE)
 
 # %%
-says = {"paper": "right: the paper's", "release": "right: a release's", "neither": "wrong"}
-Table(
-    ("name", "claimed", "paper", "the claim is"),
-    [(c[0], c[1], timeline.arxiv_month(c[2]), says[timeline.verdict(c)]) for c in timeline.CIRCULATING_TIMELINE],
-)
+is_month_of = {
+    "paper": "the paper",
+    "release": "a release",
+    "neither": "neither: wrong",
+}
+rows = []
+for claim in timeline.CIRCULATING_TIMELINE:
+    name, claimed, arxiv = claim
+    rows.append(
+        (
+            name,
+            claimed,
+            timeline.arxiv_month(arxiv),
+            is_month_of[timeline.verdict(claim)],
+        )
+    )
+Table(("name", "claimed month", "month of the paper", "the claim is that of"), rows)
 
 # %%
-plots.timeline([m.month for m in timeline.TIMELINE], [m.name for m in timeline.TIMELINE])
+milestones = timeline.TIMELINE
+plots.timeline([m.month for m in milestones], [m.name for m in milestones])
 
 # %% [markdown]
 # Read the names from left to right: an architecture, then size, then instructions and preferences, then open models, then
@@ -676,12 +727,19 @@ plots.sizes({name: total for name, (total, active) in counts.items()})
 # configuration of one member each. A small random member with the same parts is built and run beside it.
 
 # %%
+parts = ("norm", "activation", "positions", "heads", "kv_heads", "experts")
 rows = []
 for family, member in landscape.FAMILIES.items():
     card, small = landscape.card(landscape.published(member)), landscape.build(family)
-    parts = [card[part] for part in ("norm", "activation", "positions", "heads", "kv_heads", "experts")]
-    rows.append((member, *parts, f"{landscape.count_parameters(small)[0]:,}", tuple(small(ids).logits.shape)))
-Table(("member", "norm", "activation", "positions", "heads", "key/value heads", "experts", "small one", "its logits"), rows)
+    assert small(ids).logits.shape == (1, 2, 256)  # it runs
+    rows.append(
+        (
+            member,
+            *(card[part] for part in parts),
+            f"{landscape.count_parameters(small)[0]:,}",
+        )
+    )
+Table(("member", *parts, "the small one's parameters"), rows)
 
 # %% [markdown]
 # Only one of them has LayerNorm and a table of positions; it is also the oldest. Everyone else settled on RMSNorm and
@@ -696,7 +754,8 @@ rows = []
 for name, species in landscape.SPECIES.items():
     model_of_kind = species.build()
     model_of_kind(**species.inputs(model_of_kind))  # it runs
-    rows.append((name, species.what, "{:,} / {:,}".format(*landscape.count_parameters(model_of_kind))))
+    total, used = landscape.count_parameters(model_of_kind)
+    rows.append((name, species.what, f"{total:,} / {used:,}"))
 Table(("people say", "what it is", "parameters, all / used"), rows)
 
 # %% [markdown]
@@ -705,13 +764,13 @@ Table(("people say", "what it is", "parameters, all / used"), rows)
 
 # %%
 eight = torch.arange(3, 11).unsqueeze(0)  # one text of eight tokens: (1, 8)
-Table(
-    ("family", "in", "out", "example", "live shapes"),
-    [
-        (name, task.takes, task.gives, " → ".join(task.example), landscape.task_shapes(name, eight))
-        for name, task in landscape.TASKS.items()
-    ],
-)
+rows = []
+for name, task in landscape.TASKS.items():
+    shapes = ", ".join(
+        f"{k} {v}" for k, v in landscape.task_shapes(name, eight).items()
+    )
+    rows.append((name, task.takes, task.gives, " → ".join(task.example), shapes))
+Table(("family", "in", "out", "example", "live shapes"), rows)
 
 # %% [markdown]
 # Match them yourself:

@@ -18,12 +18,20 @@ def pytest_collection_modifyitems(config, items):
 def refuse_skip(report) -> None:
     """Turn a skip into a failure in CI, where everything that a test needs is installed."""
     if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        reason = (
+            report.longrepr[2]
+            if isinstance(report.longrepr, tuple)
+            else report.longrepr
+        )
         report.outcome = "failed"
-        report.longrepr = f"{report.nodeid} was skipped, which counts as a failure in CI. {reason}"
+        report.longrepr = (
+            f"{report.nodeid} was skipped, which counts as a failure in CI. {reason}"
+        )
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)  # outermost: xfail has been marked by then
+@pytest.hookimpl(
+    wrapper=True, tryfirst=True
+)  # outermost: xfail has been marked by then
 def pytest_runtest_makereport(item, call):
     report = yield
     refuse_skip(report)
@@ -31,7 +39,9 @@ def pytest_runtest_makereport(item, call):
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_make_collect_report(collector):  # a whole file may be skipped while it is read: importorskip
+def pytest_make_collect_report(
+    collector,
+):  # a whole file may be skipped while it is read: importorskip
     report = yield
     refuse_skip(report)
     return report

@@ -52,28 +52,50 @@ class Clock:
 
 
 def claim(ours, theirs, faster=True):
-    return Claim("planted", "Ours is quicker.", faster, ({"V": 1000},), lambda seed, V: (ours, theirs))
+    return Claim(
+        "planted",
+        "Ours is quicker.",
+        faster,
+        ({"V": 1000},),
+        lambda seed, V: (ours, theirs),
+    )
 
 
 def run_here(planted, folder, clock, pairs=10):
     """As `run` does, with our clock and therefore in this process; the one row of its result."""
-    return run(planted, folder, start=lambda work: work(), pairs=pairs, clock=clock)["rows"][0]
+    return run(planted, folder, start=lambda work: work(), pairs=pairs, clock=clock)[
+        "rows"
+    ][0]
 
 
 # ---- figures
 
 
 def test_median_quartiles_and_interval_are_those_worked_on_paper():
-    ratios = [1 / 8, 1 / 4, 1 / 2, 1 / 2, 2, 2, 4, 8]  # logarithms base 2: -3 -2 -1 -1 1 1 2 3
+    ratios = [
+        1 / 8,
+        1 / 4,
+        1 / 2,
+        1 / 2,
+        2,
+        2,
+        4,
+        8,
+    ]  # logarithms base 2: -3 -2 -1 -1 1 1 2 3
     found = summary([[ratio] for ratio in ratios])  # eight processes of one pair
     assert (found["processes"], found["pairs"]) == (8, 8)
     assert found["median"] == 1.0  # halfway between 1/2 and 2 on logarithms, not 1.25
-    assert found["quartiles"] == [0.42, 2.378]  # a quarter of the way from 1/2 to 1/4: 2 ** -1.25
+    assert found["quartiles"] == [
+        0.42,
+        2.378,
+    ]  # a quarter of the way from 1/2 to 1/4: 2 ** -1.25
     assert found["interval"] == [0.125, 8.0]
 
 
 def test_a_process_counts_once_however_many_pairs_it_measured():
-    found = summary([[8, 8, 8, 1, 1, 8, 8, 8], *[[0.5, 2.0]] * 7])  # medians: 8, and seven times 1
+    found = summary(
+        [[8, 8, 8, 1, 1, 8, 8, 8], *[[0.5, 2.0]] * 7]
+    )  # medians: 8, and seven times 1
     assert found["median"] == 1.0
     assert found["interval"] == [1.0, 8.0]
     assert found["pairs"] == 22
@@ -87,8 +109,13 @@ def test_one_pair_repeated_does_not_narrow_the_interval_across_processes():
 def test_swapping_ours_and_theirs_turns_every_figure_into_its_inverse():
     draw = random.Random(1)
     processes = [[draw.lognormvariate(0.5, 0.3) for _ in range(10)] for _ in range(8)]
-    there, back = summary(processes), summary([[1 / ratio for ratio in process] for process in processes])
-    assert there["median"] * back["median"] == pytest.approx(1, abs=2e-3)  # figures have three decimals
+    there, back = (
+        summary(processes),
+        summary([[1 / ratio for ratio in process] for process in processes]),
+    )
+    assert there["median"] * back["median"] == pytest.approx(
+        1, abs=2e-3
+    )  # figures have three decimals
     assert there["interval"][0] * back["interval"][1] == pytest.approx(1, abs=2e-3)
 
 
@@ -100,16 +127,26 @@ def test_eight_values_enclose_the_median_at_99_percent_and_seven_are_too_few():
 
 def test_the_order_of_the_values_does_not_matter_and_lower_confidence_is_narrower():
     assert median_interval(EIGHT[::-1]) == (2.0, 19.0)
-    assert median_interval(EIGHT, confidence=0.9) == (3.0, 17.0)  # 2 x (1 + 8) / 256 = 7 %
-    assert median_interval(EIGHT, confidence=0.7) == (5.0, 13.0)  # 2 x (1 + 8 + 28) / 256 = 29 %
+    assert median_interval(EIGHT, confidence=0.9) == (
+        3.0,
+        17.0,
+    )  # 2 x (1 + 8) / 256 = 7 %
+    assert median_interval(EIGHT, confidence=0.7) == (
+        5.0,
+        13.0,
+    )  # 2 x (1 + 8 + 28) / 256 = 29 %
 
 
 @pytest.mark.parametrize("n", [8, 11, 12, 14])
 def test_of_all_patterns_of_coins_one_in_a_hundred_at_most_misses_the_median(n):
-    low, high = median_interval(range(1, n + 1))  # values 1..n, so that the ends are ranks
+    low, high = median_interval(
+        range(1, n + 1)
+    )  # values 1..n, so that the ends are ranks
 
     def missed(k):  # fewer than k of n values on one side of the true median
-        return statistics.mean(not k <= sum(coins) <= n - k for coins in product((0, 1), repeat=n))
+        return statistics.mean(
+            not k <= sum(coins) <= n - k for coins in product((0, 1), repeat=n)
+        )
 
     assert low + high == n + 1
     assert missed(low) <= 0.01 < missed(low + 1)
@@ -120,14 +157,27 @@ def test_of_all_patterns_of_coins_one_in_a_hundred_at_most_misses_the_median(n):
 
 def test_pairs_are_measured_in_alternating_order():
     clock = Clock()
-    measure(clock.taking(0.03, "ours"), clock.taking(0.05, "theirs"), pairs=4, clock=clock)
+    measure(
+        clock.taking(0.03, "ours"), clock.taking(0.05, "theirs"), pairs=4, clock=clock
+    )
     measured = clock.calls[-8:]
-    assert measured == ["ours", "theirs", "theirs", "ours", "ours", "theirs", "theirs", "ours"]
+    assert measured == [
+        "ours",
+        "theirs",
+        "theirs",
+        "ours",
+        "ours",
+        "theirs",
+        "theirs",
+        "ours",
+    ]
 
 
 def test_a_function_twice_as_slow_is_measured_as_twice_as_slow_through_noise(tmp_path):
     clock = Clock(noise=0.3)
-    row = run_here(claim(clock.taking(0.02), clock.taking(0.01), faster=False), tmp_path, clock)
+    row = run_here(
+        claim(clock.taking(0.02), clock.taking(0.01), faster=False), tmp_path, clock
+    )
     assert 1.6 < row["median"] < 2.5
     assert verdict(row["interval"], faster=False) == "more time, as claimed"
     assert (row["processes"], row["pairs"]) == (8, 80)
@@ -142,7 +192,9 @@ def test_the_same_function_twice_shows_no_difference(tmp_path):
 def test_a_machine_that_grows_slower_favours_neither_side():
     clock = Clock(slower_each_call=1.05)
     ratios = measure(clock.taking(0.03), clock.taking(0.03), pairs=8, clock=clock)
-    assert ratios == pytest.approx([1 / 1.05, 1.05] * 4)  # ours first, then theirs first
+    assert ratios == pytest.approx(
+        [1 / 1.05, 1.05] * 4
+    )  # ours first, then theirs first
     assert summary([ratios] * 8)["median"] == 1.0
 
 
@@ -164,12 +216,22 @@ def test_repeats_do_not_enter_the_ratio():
 @pytest.mark.parametrize(
     ("ours", "theirs", "says"),
     [
-        (1.0, 1.1, r"planted at V = 1,000: results differ by 0.1, allowed is 1e-05. Nothing was timed."),
+        (
+            1.0,
+            1.1,
+            r"planted at V = 1,000: results differ by 0.1, allowed is 1e-05. Nothing was timed.",
+        ),
         (float("nan"), 1.0, r"results differ by nan"),
-        ([1.0, 1.0], 1.0, r"ours gives shapes \[\(2,\)\], theirs \[\(\)\]. Nothing was timed."),
+        (
+            [1.0, 1.0],
+            1.0,
+            r"ours gives shapes \[\(2,\)\], theirs \[\(\)\]. Nothing was timed.",
+        ),
     ],
 )
-def test_different_results_stop_with_a_sentence_before_anything_is_timed(tmp_path, ours, theirs, says):
+def test_different_results_stop_with_a_sentence_before_anything_is_timed(
+    tmp_path, ours, theirs, says
+):
     clock = Clock()
     wrong = claim(clock.taking(1.0, result=ours), clock.taking(1.0, result=theirs))
     with pytest.raises(Mismatch, match=says):
@@ -189,7 +251,9 @@ def test_every_tensor_of_a_tuple_is_compared():
 def test_the_claims_of_this_repository_compare_equal_things_at_small_sizes(name):
     for size in CLAIMS[name].sizes:
         small = size | {"V": 11}
-        require_same(replace(CLAIMS[name], atol=1e-5), small, *CLAIMS[name].prepare(3, **small))
+        require_same(
+            replace(CLAIMS[name], atol=1e-5), small, *CLAIMS[name].prepare(3, **small)
+        )
 
 
 def test_each_process_gets_its_own_number_as_seed_and_every_size(tmp_path):
@@ -199,12 +263,20 @@ def test_each_process_gets_its_own_number_as_seed_and_every_size(tmp_path):
         asked.append((seed, V))
         return clock.taking(0.03), clock.taking(0.03)
 
-    run_here(Claim("planted", "", True, ({"V": 1}, {"V": 2}), prepare), tmp_path, clock, pairs=2)
+    run_here(
+        Claim("planted", "", True, ({"V": 1}, {"V": 2}), prepare),
+        tmp_path,
+        clock,
+        pairs=2,
+    )
     assert asked == [(seed, V) for seed in range(8) for V in (1, 2)]
 
 
 def test_a_fresh_process_is_another_one_each_time():
-    assert len({os.getpid(), in_fresh_process(os.getpid), in_fresh_process(os.getpid)}) == 3
+    assert (
+        len({os.getpid(), in_fresh_process(os.getpid), in_fresh_process(os.getpid)})
+        == 3
+    )
 
 
 # ---- what is reported
@@ -232,8 +304,9 @@ def test_a_run_writes_its_figures_and_the_table_repeats_them(tmp_path):
     run_here(planted, tmp_path, clock, pairs=2)
     written = json.loads((tmp_path / "planted.json").read_text())
     assert written["rows"][0]["ratios"] == [[0.25, 0.25]] * 8
-    assert "| V = 1,000 | 0.25 | 0.25 to 0.25 | 0.25 to 0.25 | 8 × 2 | less time, as claimed |" in table(
-        tmp_path
+    assert (
+        "| V = 1,000 | 0.25 | 0.25 to 0.25 | 0.25 to 0.25 | 8 × 2 | less time, as claimed |"
+        in table(tmp_path)
     )
 
 
@@ -241,14 +314,22 @@ def test_the_committed_table_is_what_the_committed_measurements_give():
     assert TABLE.read_text() == table()
 
 
-@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.json")), ids=lambda file: file.stem)
-def test_committed_figures_follow_from_the_ratios_and_belong_to_a_claim_as_it_stands(file):
+@pytest.mark.parametrize(
+    "file", sorted(FOLDER.glob("*.json")), ids=lambda file: file.stem
+)
+def test_committed_figures_follow_from_the_ratios_and_belong_to_a_claim_as_it_stands(
+    file,
+):
     result = json.loads(file.read_text())
     stated = CLAIMS[file.stem]
     assert (result["claim"], result["faster"]) == (stated.sentence, stated.faster)
-    assert [row["size"] for row in result["rows"]] == [in_words(size) for size in stated.sizes]
+    assert [row["size"] for row in result["rows"]] == [
+        in_words(size) for size in stated.sizes
+    ]
     for row in result["rows"]:
-        assert {key: row[key] for key in summary(row["ratios"])} == summary(row["ratios"])
+        assert {key: row[key] for key in summary(row["ratios"])} == summary(
+            row["ratios"]
+        )
 
 
 def test_every_claim_was_measured():
@@ -264,4 +345,7 @@ def test_the_machine_is_described_without_a_name():
 def test_an_unknown_claim_is_answered_with_those_that_exist(capsys):
     with pytest.raises(SystemExit):
         main(["sofmax"])
-    assert "no claim is called sofmax; there are softmax, token_logprobs" in capsys.readouterr().err
+    assert (
+        "no claim is called sofmax; there are softmax, token_logprobs"
+        in capsys.readouterr().err
+    )

@@ -104,7 +104,9 @@ checks.tiny.scaled(scaled)
 
 def exercise_of(lesson: Lesson, name: str) -> str:
     return next(
-        c.source for c in read(lesson).cells if c.metadata.get("nbgrader", {}).get("grade_id") == name
+        c.source
+        for c in read(lesson).cells
+        if c.metadata.get("nbgrader", {}).get("grade_id") == name
     )
 
 
@@ -139,13 +141,22 @@ def test_a_later_exercise_uses_the_learners_earlier_one_instead_of_importing_it(
     source = exercise_of(course(text), "later")
     assert "import torch.nn.functional as F" in source
     assert "course_lib" not in source
-    assert "from torch import Tensor" in source, "an exercise cell with a syntax error takes no import along"
-    plain = exercise_of(course(text.replace("import torch\n", "import torch\nfrom torch import Tensor\n")), "later")
+    assert "from torch import Tensor" in source, (
+        "an exercise cell with a syntax error takes no import along"
+    )
+    plain = exercise_of(
+        course(
+            text.replace("import torch\n", "import torch\nfrom torch import Tensor\n")
+        ),
+        "later",
+    )
     assert "import Tensor" not in plain, "an ordinary cell has imported it already"
 
 
 def test_lines_named_in_keep_stay_in_the_stub():
-    source, _ = answer_cell("from course_lib.masks import masked_mean", Bound(), set(), keep=("kept =",))
+    source, _ = answer_cell(
+        "from course_lib.masks import masked_mean", Bound(), set(), keep=("kept =",)
+    )
     kept = source.index("kept = mask.sum()")
     assert kept < source.index("### BEGIN SOLUTION") < source.index("return masked_sum")
     assert source.count("### BEGIN SOLUTION") == 1
@@ -153,7 +164,9 @@ def test_lines_named_in_keep_stay_in_the_stub():
 
 def test_named_methods_of_a_class_are_blanked_and_the_others_stay(course):
     course(EXERCISE)
-    source, _ = answer_cell("from course_lib.numbers import Layer", Bound(), set(), methods=("forward",))
+    source, _ = answer_cell(
+        "from course_lib.numbers import Layer", Bound(), set(), methods=("forward",)
+    )
     assert (
         source.index("nn.Linear(width, width)")
         < source.index("### BEGIN SOLUTION")
@@ -171,7 +184,10 @@ def test_named_methods_of_a_class_are_blanked_and_the_others_stay(course):
             "from course_lib.numbers import undefined",
             "'missing_thing' is used by an exercise but defined nowhere",
         ),
-        ("from course_lib.numbers import nowhere", "no function or class called 'nowhere'"),
+        (
+            "from course_lib.numbers import nowhere",
+            "no function or class called 'nowhere'",
+        ),
         ("import course_lib.numbers", "holds one line"),
         ("from course_lib.numbers import scaled, later", "holds one line"),
     ],
@@ -196,7 +212,8 @@ def test_a_name_that_means_something_else_in_the_lesson_stops_the_build(course):
         ('# %% [markdown] reflect="why" points=1\n# Why?\n', "A good answer:"),
         ('# %% test="scaled"\nx = 1\n', "defines test_scaled"),
         (
-            EXERCISE + '\n# %% exercise="scaled"\nfrom course_lib.numbers import scaled\n',
+            EXERCISE
+            + '\n# %% exercise="scaled"\nfrom course_lib.numbers import scaled\n',
             "two cells are called",
         ),
     ],
@@ -211,18 +228,25 @@ def test_a_malformed_marker_stops_the_build(course, text, why):
 
 def test_two_builds_of_one_text_are_byte_identical_before_execution():
     assert build.text(read(LESSON)) == build.text(read(LESSON))
-    assert build.text(build.blank(read(LESSON), LESSON)) == build.text(build.blank(read(LESSON), LESSON))
+    assert build.text(build.blank(read(LESSON), LESSON)) == build.text(
+        build.blank(read(LESSON), LESSON)
+    )
 
 
 def test_ids_are_unique_and_survive_a_change_in_another_cell(course):
     text = EXERCISE + "\n# %%\nscaled(torch.ones(2))\n\n# %%\nscaled(torch.ones(2))\n"
     before = [cell.id for cell in read(course(text)).cells]
-    after = [cell.id for cell in read(course(text.replace("# # Try it", "# # Try it again"))).cells]
+    after = [
+        cell.id
+        for cell in read(course(text.replace("# # Try it", "# # Try it again"))).cells
+    ]
     assert len(set(before)) == len(before)
     assert sum(x != y for x, y in zip(before, after, strict=True)) == 1
 
 
-def test_outputs_go_stale_with_the_lesson_an_imported_module_or_a_recorded_curve(course, tmp_path):
+def test_outputs_go_stale_with_the_lesson_an_imported_module_or_a_recorded_curve(
+    course, tmp_path
+):
     lesson = course(EXERCISE)
     seen = {inputs(lesson)}
     library = tmp_path / "course_lib" / "numbers.py"
@@ -244,19 +268,29 @@ def test_committed_notebooks_are_what_the_lesson_builds():
     assert readme.stale() == []
 
 
-def test_a_stale_output_an_edited_student_notebook_and_an_orphan_are_noticed(tmp_path, monkeypatch):
+def test_a_stale_output_an_edited_student_notebook_and_an_orphan_are_noticed(
+    tmp_path, monkeypatch
+):
     fresh = read(LESSON)
     moved = SimpleNamespace(
-        name=LESSON.name, solution=tmp_path / "solution.ipynb", student=tmp_path / "student.ipynb"
+        name=LESSON.name,
+        solution=tmp_path / "solution.ipynb",
+        student=tmp_path / "student.ipynb",
     )
     moved.solution.write_text(build.text(fresh))
     moved.student.write_text(build.text(build.blank(fresh, LESSON)))
     monkeypatch.setattr(build, "read", lambda _: fresh)
     monkeypatch.setattr(build, "_where", lambda path: path.stem)
     assert build.problems(moved) == []
-    moved.student.write_text(moved.student.read_text().replace("Make softmax safe", "Make softmax unsafe"))
-    assert build.problems(moved) == [f"{LESSON.name}: student is not what the lesson's text builds"]
-    moved.solution.write_text(moved.solution.read_text().replace(fresh.metadata.course.inputs, "0" * 64))
+    moved.student.write_text(
+        moved.student.read_text().replace("Make softmax safe", "Make softmax unsafe")
+    )
+    assert build.problems(moved) == [
+        f"{LESSON.name}: student is not what the lesson's text builds"
+    ]
+    moved.solution.write_text(
+        moved.solution.read_text().replace(fresh.metadata.course.inputs, "0" * 64)
+    )
     assert any("other inputs" in problem for problem in build.problems(moved))
 
 
@@ -272,11 +306,15 @@ def planted(change) -> list[str]:
 
 
 def code(source: str):
-    return lambda student, solution: student.cells.append(nbformat.v4.new_code_cell(source))
+    return lambda student, solution: student.cells.append(
+        nbformat.v4.new_code_cell(source)
+    )
 
 
 def text(source: str):
-    return lambda student, solution: student.cells.append(nbformat.v4.new_markdown_cell(source))
+    return lambda student, solution: student.cells.append(
+        nbformat.v4.new_markdown_cell(source)
+    )
 
 
 RENAMED = """
@@ -306,7 +344,9 @@ def leave_an_output(student, solution):
 
 def leave_a_marked_solution(student, solution):
     index = next(
-        i for i, c in enumerate(student.cells) if c.metadata.get("nbgrader", {}).get("grade_id") == "softmax"
+        i
+        for i, c in enumerate(student.cells)
+        if c.metadata.get("nbgrader", {}).get("grade_id") == "softmax"
     )
     student.cells[index] = copy.deepcopy(solution.cells[index])
 
@@ -320,10 +360,16 @@ def leave_an_attachment(student, solution):
 
 
 LEAKS = {
-    "the body under other names in another cell": (code(RENAMED), "gives away the answer of softmax"),
+    "the body under other names in another cell": (
+        code(RENAMED),
+        "gives away the answer of softmax",
+    ),
     "the body in a folded hint": (text(AS_HINT), "gives away the answer of softmax"),
     "the body as plain text": (text(AS_PROSE), "gives away the answer of softmax"),
-    "the body inside a larger function": (code(INSIDE), "gives away the answer of softmax"),
+    "the body inside a larger function": (
+        code(INSIDE),
+        "gives away the answer of softmax",
+    ),
     "solution markers and hidden tests": (leave_a_marked_solution, "marker"),
     "an output": (leave_an_output, "output"),
     "widget state in the metadata": (leave_widget_state, "widgets"),
@@ -362,14 +408,26 @@ def notebook_with_picture(data: bytes, alt: str):
         data={"image/png": base64.b64encode(data).decode()},
         metadata={"image/png": {"alt": alt}} if alt else {},
     )
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[output])])
+    return nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("x", outputs=[output])]
+    )
 
 
 def test_a_figure_without_alt_text_or_too_large_is_refused(tmp_path):
     path = tmp_path / "x.ipynb"
     path.write_text("{}")
     assert "no alt text" in build.without_alt_text(notebook_with_picture(b"x", ""))[0]
-    assert build.without_alt_text(notebook_with_picture(b"x", "A line that falls and then rises.")) == []
-    assert "80,001 bytes" in build.too_large(notebook_with_picture(b"x" * 80_001, "…"), path)[0]
+    assert (
+        build.without_alt_text(
+            notebook_with_picture(b"x", "A line that falls and then rises.")
+        )
+        == []
+    )
+    assert (
+        "80,001 bytes"
+        in build.too_large(notebook_with_picture(b"x" * 80_001, "…"), path)[0]
+    )
     path.write_bytes(b" " * 1_000_001)
-    assert "1,000,001 bytes" in build.too_large(notebook_with_picture(b"x", "…"), path)[0]
+    assert (
+        "1,000,001 bytes" in build.too_large(notebook_with_picture(b"x", "…"), path)[0]
+    )

@@ -71,7 +71,9 @@ def test_an_exercise_that_is_not_written_says_so_and_one_that_needs_it_names_it(
         return softmax(logits)
 
     assert "softmax is not written yet" in said(start_here.softmax, softmax)
-    assert "calls softmax, which is not written yet" in said(start_here.best_labels, best_labels)
+    assert "calls softmax, which is not written yet" in said(
+        start_here.best_labels, best_labels
+    )
 
 
 def test_changing_the_input_is_refused():
@@ -132,12 +134,17 @@ def test_when_marks_are_given_a_blank_answer_costs_only_itself(marks):
 
 def test_while_learning_the_blank_answer_is_named_instead():
     namespace = notebook("best_labels")
-    assert "calls softmax, which is not written yet" in said(start_here.best_labels, namespace["best_labels"])
+    assert "calls softmax, which is not written yet" in said(
+        start_here.best_labels, namespace["best_labels"]
+    )
 
 
 def test_a_stand_in_does_not_bring_the_library_back_to_the_exercise_under_test(marks):
     namespace = notebook("best_labels")
-    exec("def softmax(scores): return torch.tensor([p for _, p in best_labels(scores, 'abc')])", namespace)
+    exec(
+        "def softmax(scores): return torch.tensor([p for _, p in best_labels(scores, 'abc')])",
+        namespace,
+    )
     assert "RecursionError" in said(start_here.softmax, namespace["softmax"])
 
 
@@ -174,22 +181,32 @@ def test_a_lesson_without_checks_is_an_attribute_error():
 @pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.name)
 def test_every_exercise_has_a_check_and_every_check_an_exercise(lesson):
     cells = [
-        c.metadata.nbgrader for c in read(lesson).cells if c.cell_type == "code" and "nbgrader" in c.metadata
+        c.metadata.nbgrader
+        for c in read(lesson).cells
+        if c.cell_type == "code" and "nbgrader" in c.metadata
     ]
     answers = {meta.grade_id for meta in cells if meta.solution}
     checked = {meta.grade_id.removeprefix("check_") for meta in cells if meta.grade}
     __import__(f"course_lib.checks.{lesson.slug}")
-    declared = {name for name, exercise in harness.EXERCISES.items() if exercise.lesson == lesson.slug}
+    declared = {
+        name
+        for name, exercise in harness.EXERCISES.items()
+        if exercise.lesson == lesson.slug
+    }
     assert answers == checked == declared
 
 
 @pytest.mark.parametrize("name", sorted(harness.EXERCISES))
 def test_a_check_takes_at_most_fifty_milliseconds(name):
-    lesson = next(item for item in lessons() if item.slug == harness.EXERCISES[name].lesson)
+    lesson = next(
+        item for item in lessons() if item.slug == harness.EXERCISES[name].lesson
+    )
     answer = graders.solution_answers(lesson)[name]
     started = time.process_time()
     for _ in range(3):
-        graders.message(graders.Case(name, "timed", answer, right=True), harness.VISIBLE_SEED)
+        graders.message(
+            graders.Case(name, "timed", answer, right=True), harness.VISIBLE_SEED
+        )
     spent = (time.process_time() - started) * 1000 / 3
     assert spent < 3 * graders.BUDGET_MS, (
         f"{spent:.0f} ms; the budget is {graders.BUDGET_MS} and three times that is too slow"
@@ -209,4 +226,6 @@ def test_no_message_of_a_check_contains_the_solutions_lines():
         body = inspect.getsource(function).rpartition('"""')[2]
         for line in body.strip().splitlines():
             code = line.partition("#")[0].strip()
-            assert len(code) < 20 or code.startswith("assert") or code not in messages, code
+            assert (
+                len(code) < 20 or code.startswith("assert") or code not in messages
+            ), code

@@ -51,7 +51,9 @@ def suite(pytester, monkeypatch):
     ("arguments", "passed", "left_out"),
     [((), 1, 1), (("-m", "slow"), 1, 1), (("-m", "slow or not slow"), 2, 0)],
 )
-def test_slow_tests_run_only_when_the_marker_is_asked_for(suite, arguments, passed, left_out):
+def test_slow_tests_run_only_when_the_marker_is_asked_for(
+    suite, arguments, passed, left_out
+):
     suite.makepyfile(SUITE)
     suite.runpytest(*arguments).assert_outcomes(passed=passed, deselected=left_out)
 
@@ -75,17 +77,25 @@ def test_in_ci_every_kind_of_skip_fails_and_says_why(suite, monkeypatch):
     monkeypatch.setenv("CI", "true")
     suite.makepyfile(SKIPS)
     result = suite.runpytest()
-    result.assert_outcomes(failed=1, errors=2)  # pytest calls a failure before the test itself an error
+    result.assert_outcomes(
+        failed=1, errors=2
+    )  # pytest calls a failure before the test itself an error
     for how in ("mark", "call", "fixture"):
-        result.stdout.fnmatch_lines([f"*was skipped, which counts as a failure in CI. Skipped: by a {how}*"])
+        result.stdout.fnmatch_lines(
+            [f"*was skipped, which counts as a failure in CI. Skipped: by a {how}*"]
+        )
     assert result.ret == 1
 
 
 def test_in_ci_a_file_that_skips_itself_fails(suite, monkeypatch):
     monkeypatch.setenv("CI", "true")
-    suite.makepyfile("import pytest\npytest.importorskip('no_such_package')\ndef test_never(): pass")
+    suite.makepyfile(
+        "import pytest\npytest.importorskip('no_such_package')\ndef test_never(): pass"
+    )
     result = suite.runpytest()
-    result.stdout.fnmatch_lines(["*counts as a failure in CI*could not import 'no_such_package'*"])
+    result.stdout.fnmatch_lines(
+        ["*counts as a failure in CI*could not import 'no_such_package'*"]
+    )
     assert result.ret != 0
 
 

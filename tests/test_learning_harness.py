@@ -19,12 +19,18 @@ from tests.learning.harness import (
     record,
 )
 
-LESSONS = {file.stem for file in Path(__file__).resolve().parents[1].joinpath("lessons").glob("*.py")}
+LESSONS = {
+    file.stem
+    for file in Path(__file__).resolve().parents[1].joinpath("lessons").glob("*.py")
+}
 
 
 def three(*figures):
     """Runs of seeds 1, 2, ... that ended with these figures."""
-    return [Run(seed, {"loss": [1.0, 0.5]}, {"score": x}) for seed, x in enumerate(figures, 1)]
+    return [
+        Run(seed, {"loss": [1.0, 0.5]}, {"score": x})
+        for seed, x in enumerate(figures, 1)
+    ]
 
 
 def draws(seed):
@@ -35,7 +41,11 @@ def draws(seed):
 def test_every_seed_is_trained_from_its_own_generator_whatever_ran_before():
     forward, backward = over_seeds(draws, [1, 2, 3]), over_seeds(draws, [3, 2, 1])
     assert forward == backward[::-1]
-    assert [run.seed for run in forward] == [run.figures["seed given"] for run in forward] == [1, 2, 3]
+    assert (
+        [run.seed for run in forward]
+        == [run.figures["seed given"] for run in forward]
+        == [1, 2, 3]
+    )
     torch.manual_seed(2)
     assert forward[1].curves["loss"] == torch.rand(2).tolist()
 
@@ -45,7 +55,9 @@ def test_the_worst_seed_decides_and_every_figure_and_the_reserve_are_printed(cap
     assert capsys.readouterr().out == (
         "score ≥ 0.5 at every seed (seed 1: 0.9, seed 2: 1, seed 3: 0.75); reserve 0.25\n"
     )
-    with pytest.raises(AssertionError, match=r"not true: score ≥ 0.8 .* seed 3: 0.75\); reserve -0.05"):
+    with pytest.raises(
+        AssertionError, match=r"not true: score ≥ 0.8 .* seed 3: 0.75\); reserve -0.05"
+    ):
         at_least(three(0.9, 1.0, 0.75), "score", 0.8)
 
 
@@ -75,7 +87,10 @@ def test_two_of_three_seeds_suffice_only_where_that_is_what_is_claimed(capsys):
 def test_nan_clears_no_threshold_wherever_it_stands(place):
     figures = [1.0, 1.0, 1.0]
     figures[place] = float("nan")
-    for claim in (lambda runs: at_least(runs, "score", -9), lambda runs: at_most(runs, "score", 9)):
+    for claim in (
+        lambda runs: at_least(runs, "score", -9),
+        lambda runs: at_most(runs, "score", 9),
+    ):
         with pytest.raises(AssertionError, match="reserve -inf"):
             claim(three(*figures))
     at_least(three(*figures), "score", 0, seeds=2)
@@ -90,7 +105,10 @@ def test_no_seeds_prove_nothing():
 
 def test_exactly_forgives_no_rounding(capsys):
     exactly(three(0.5, 0.5), "score", 0.5)
-    assert "score = 0.5 at every seed (seed 1: 0.5, seed 2: 0.5)" in capsys.readouterr().out
+    assert (
+        "score = 0.5 at every seed (seed 1: 0.5, seed 2: 0.5)"
+        in capsys.readouterr().out
+    )
     with pytest.raises(AssertionError, match=r"not true: score = 0\.5"):
         exactly(three(0.5, 0.5000001), "score", 0.5)
 
@@ -113,7 +131,10 @@ def recording(monkeypatch):
 
 
 def test_a_recording_holds_seeds_and_curves_to_four_digits(tmp_path, recording):
-    runs = [Run(1, {"loss": [1.23456, 0.00123456]}, {}), Run(2, {"loss": [2.0, 1e-9]}, {})]
+    runs = [
+        Run(1, {"loss": [1.23456, 0.00123456]}, {}),
+        Run(2, {"loss": [2.0, 1e-9]}, {}),
+    ]
     assert record("99_none", runs, tmp_path)
     assert json.loads((tmp_path / "99_none.json").read_text()) == {
         "made_by": "tests/learning/test_99_none.py, `make learning RECORD=1`",
@@ -126,7 +147,11 @@ def test_a_recording_holds_seeds_and_curves_to_four_digits(tmp_path, recording):
 @pytest.mark.parametrize(
     ("runs", "error", "says"),
     [
-        ([Run(0, {"loss": [1.0]}, {})], AssertionError, "seed 0 is the learner's own run"),
+        (
+            [Run(0, {"loss": [1.0]}, {})],
+            AssertionError,
+            "seed 0 is the learner's own run",
+        ),
         (
             [Run(1, {"loss": [1.0]}, {}), Run(2, {"loss": [1.0, 2.0]}, {})],
             AssertionError,
@@ -135,7 +160,9 @@ def test_a_recording_holds_seeds_and_curves_to_four_digits(tmp_path, recording):
         ([Run(1, {"loss": [float("nan")]}, {})], ValueError, "not JSON compliant"),
     ],
 )
-def test_what_a_notebook_could_not_draw_is_not_recorded(tmp_path, recording, runs, error, says):
+def test_what_a_notebook_could_not_draw_is_not_recorded(
+    tmp_path, recording, runs, error, says
+):
     with pytest.raises(error, match=says):
         record("99_none", runs, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -149,14 +176,18 @@ def test_what_a_notebook_could_not_draw_is_not_recorded(tmp_path, recording, run
         ([Run(2, {"loss": [1.0, 0.5]}, {})], r"has seeds \[1\]"),
     ],
 )
-def test_a_recording_that_the_code_no_longer_gives_is_noticed(tmp_path, recording, now, says):
+def test_a_recording_that_the_code_no_longer_gives_is_noticed(
+    tmp_path, recording, now, says
+):
     record("99_none", three(1), tmp_path)
     is_recorded("99_none", three(1), 0.01, tmp_path)
     with pytest.raises(AssertionError, match=f"make learning RECORD=1.*{says}"):
         is_recorded("99_none", now, 0.01, tmp_path)
 
 
-@pytest.mark.parametrize("file", sorted(CURVES.glob("*.json")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted(CURVES.glob("*.json")), ids=lambda file: file.stem
+)
 def test_every_recording_belongs_to_a_lesson_and_names_the_test_that_made_it(file):
     recording = json.loads(file.read_text())
     assert file.stem in LESSONS

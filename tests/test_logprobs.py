@@ -9,11 +9,18 @@ from torch.nn import functional
 from course_lib.logprobs import softmax, token_logprobs
 
 SHAPES = [(7,), (3, 5), (2, 3, 4)]
-EIGHTHS = torch.tensor([1.0, 2.0, 5.0]).log()  # scores whose probabilities are 1/8, 2/8, 5/8
+EIGHTHS = torch.tensor(
+    [1.0, 2.0, 5.0]
+).log()  # scores whose probabilities are 1/8, 2/8, 5/8
 
 
 def drawn(shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 3
+    return (
+        torch.randn(
+            shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        )
+        * 3
+    )
 
 
 def said(B=3, T=4, V=6, seed=0):
@@ -30,8 +37,12 @@ def test_scores_log1_log2_log5_give_one_two_and_five_eighths():
 
 
 def test_rows_are_normalised_each_on_its_own():
-    scores = torch.stack([EIGHTHS, torch.zeros(3), torch.tensor([9.0, 9.0, 18.0]).log()])
-    expected = torch.tensor([[1 / 8, 2 / 8, 5 / 8], [1 / 3, 1 / 3, 1 / 3], [1 / 4, 1 / 4, 1 / 2]])
+    scores = torch.stack(
+        [EIGHTHS, torch.zeros(3), torch.tensor([9.0, 9.0, 18.0]).log()]
+    )
+    expected = torch.tensor(
+        [[1 / 8, 2 / 8, 5 / 8], [1 / 3, 1 / 3, 1 / 3], [1 / 4, 1 / 4, 1 / 2]]
+    )
     torch.testing.assert_close(softmax(scores), expected)
 
 
@@ -39,7 +50,9 @@ def test_rows_are_normalised_each_on_its_own():
 def test_every_entry_is_positive_and_every_row_sums_to_1(shape):
     probabilities = softmax(drawn(shape))
     assert (probabilities > 0).all()
-    torch.testing.assert_close(probabilities.sum(-1), torch.ones(shape[:-1], dtype=torch.float64))
+    torch.testing.assert_close(
+        probabilities.sum(-1), torch.ones(shape[:-1], dtype=torch.float64)
+    )
 
 
 def test_a_loop_with_the_exponentials_of_python_agrees():
@@ -61,13 +74,18 @@ def test_torchs_softmax_agrees_in_value_and_gradient(shape):
 def test_tied_largest_scores_have_torchs_gradient():
     scores = torch.tensor([[2.0, 2.0, 1.0], [0.0, 0.0, 0.0]], requires_grad=True)
     weights = torch.tensor([[1.0, 0.0, 0.0], [0.0, 3.0, 1.0]])
-    gradients = [torch.autograd.grad(p, scores, weights)[0] for p in (softmax(scores), scores.softmax(-1))]
+    gradients = [
+        torch.autograd.grad(p, scores, weights)[0]
+        for p in (softmax(scores), scores.softmax(-1))
+    ]
     torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize("shift", [1000, -1000, 1e6])
 def test_adding_a_constant_to_whole_scores_changes_no_bit(shift):
-    scores = torch.tensor([[2.0, 1.0, 0.0], [-3.0, 5.0, 5.0]])  # whole, so that the sum is exact in float32
+    scores = torch.tensor(
+        [[2.0, 1.0, 0.0], [-3.0, 5.0, 5.0]]
+    )  # whole, so that the sum is exact in float32
     assert torch.equal(softmax(scores + shift), softmax(scores))
 
 
@@ -88,7 +106,9 @@ def test_minus_infinity_is_impossible_and_leaves_value_and_gradient_of_the_rest(
     torch.testing.assert_close(probabilities[:3], softmax(EIGHTHS))
     probabilities[2].backward()
     # dp2/dz = p2 (one at 2, minus p): 5/8 x (-1/8, -2/8, 3/8)
-    torch.testing.assert_close(possible.grad, torch.tensor([-5 / 64, -10 / 64, 15 / 64]))
+    torch.testing.assert_close(
+        possible.grad, torch.tensor([-5 / 64, -10 / 64, 15 / 64])
+    )
 
 
 def test_permuting_scores_permutes_probabilities():
@@ -121,7 +141,9 @@ def test_a_loop_over_batch_and_position_agrees():
     for b in range(3):
         for t in range(4):
             row = logits[b, t].tolist()
-            probability = math.exp(row[ids[b, t]]) / sum(math.exp(score) for score in row)
+            probability = math.exp(row[ids[b, t]]) / sum(
+                math.exp(score) for score in row
+            )
             assert got[b, t].item() == pytest.approx(math.log(probability))
 
 
@@ -132,7 +154,9 @@ def test_its_negative_is_torchs_cross_entropy_in_value_and_gradient():
     ours = -token_logprobs(logits, ids)
     theirs = functional.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
     torch.testing.assert_close(ours, theirs)
-    gradients = [torch.autograd.grad(loss, logits, weights)[0] for loss in (ours, theirs)]
+    gradients = [
+        torch.autograd.grad(loss, logits, weights)[0] for loss in (ours, theirs)
+    ]
     torch.testing.assert_close(*gradients)
 
 
@@ -140,13 +164,17 @@ def test_the_gradient_is_one_at_the_token_minus_the_softmax():
     logits, ids = said()
     logits.requires_grad_()
     token_logprobs(logits, ids).sum().backward()
-    torch.testing.assert_close(logits.grad, functional.one_hot(ids, 6) - softmax(logits.detach()))
+    torch.testing.assert_close(
+        logits.grad, functional.one_hot(ids, 6) - softmax(logits.detach())
+    )
 
 
 def test_probabilities_of_all_tokens_sum_to_1():
     logits, _ = said()
     every = [token_logprobs(logits, torch.full((3, 4), token)) for token in range(6)]
-    torch.testing.assert_close(torch.stack(every).exp().sum(0), torch.ones(3, 4, dtype=torch.float64))
+    torch.testing.assert_close(
+        torch.stack(every).exp().sum(0), torch.ones(3, 4, dtype=torch.float64)
+    )
 
 
 @pytest.mark.parametrize("shift", [1000, -1000])
@@ -155,7 +183,10 @@ def test_adding_1000_to_whole_logits_changes_nothing_but_the_last_digit(shift):
     logits = logits.round().float()
     # torch's logsumexp adds the shift back, so results carry the rounding of numbers near 1000: 6e-5
     torch.testing.assert_close(
-        token_logprobs(logits + shift, ids), token_logprobs(logits, ids), rtol=0, atol=1.3e-4
+        token_logprobs(logits + shift, ids),
+        token_logprobs(logits, ids),
+        rtol=0,
+        atol=1.3e-4,
     )
 
 
@@ -187,7 +218,9 @@ def test_ids_are_not_shifted():
 def test_permuting_the_batch_permutes_the_rows_and_nothing_else():
     logits, ids = said()
     order = torch.tensor([2, 0, 1])
-    assert torch.equal(token_logprobs(logits[order], ids[order]), token_logprobs(logits, ids)[order])
+    assert torch.equal(
+        token_logprobs(logits[order], ids[order]), token_logprobs(logits, ids)[order]
+    )
 
 
 def test_texts_may_stand_in_any_number_of_dimensions():
@@ -198,7 +231,9 @@ def test_texts_may_stand_in_any_number_of_dimensions():
 
 def test_ids_of_another_shape_are_refused_with_both_shapes():
     logits, ids = said()
-    with pytest.raises(AssertionError, match=r"logits\.shape=.*\[3, 4, 6\].*ids\.shape=.*\[3, 3\]"):
+    with pytest.raises(
+        AssertionError, match=r"logits\.shape=.*\[3, 4, 6\].*ids\.shape=.*\[3, 3\]"
+    ):
         token_logprobs(logits, ids[:, 1:])
 
 

@@ -19,14 +19,18 @@ ANYTHING = (math.nan, math.inf, -math.inf, 1e38)
 def drawn(shape, seed=0):
     """Random doubles and a mask that keeps about half of them."""
     draw = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=draw, dtype=torch.float64), torch.rand(shape, generator=draw) < 0.5
+    return torch.randn(shape, generator=draw, dtype=torch.float64), torch.rand(
+        shape, generator=draw
+    ) < 0.5
 
 
 def along(values, mask, dim):
     """The slow loop: one list of kept values for every place of the result, walking along one dimension."""
     rows, keeps = values.movedim(dim, -1), mask.movedim(dim, -1)
     places = np.ndindex(*rows.shape[:-1])
-    return [[x.item() for x, m in zip(rows[p], keeps[p], strict=True) if m] for p in places]
+    return [
+        [x.item() for x, m in zip(rows[p], keeps[p], strict=True) if m] for p in places
+    ]
 
 
 # ---- worked on paper
@@ -58,25 +62,35 @@ def test_one_masked_row_does_not_touch_the_others():
 # ---- against a loop and against numpy
 
 
-@pytest.mark.parametrize(("shape", "dim"), [(s, d) for s in SHAPES for d in range(-len(s), len(s))])
+@pytest.mark.parametrize(
+    ("shape", "dim"), [(s, d) for s in SHAPES for d in range(-len(s), len(s))]
+)
 def test_a_loop_over_every_place_agrees(shape, dim):
     values, mask = drawn(shape)
     kept = along(values, mask, dim)
     sums, means = masked_sum(values, mask, dim), masked_mean(values, mask, dim)
     assert sums.flatten().tolist() == pytest.approx([sum(row) for row in kept])
-    assert means.flatten().tolist() == pytest.approx([sum(row) / len(row) if row else 0 for row in kept])
+    assert means.flatten().tolist() == pytest.approx(
+        [sum(row) / len(row) if row else 0 for row in kept]
+    )
     assert sums.shape == means.shape == values.sum(dim).shape
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_numpys_masked_arrays_agree(shape):
     values, mask = drawn(shape, seed=1)
-    theirs = np.ma.masked_array(values.numpy(), mask=~mask.numpy())  # there True means masked out
+    theirs = np.ma.masked_array(
+        values.numpy(), mask=~mask.numpy()
+    )  # there True means masked out
     for dim in (None, *range(len(shape))):
         expected = np.ma.filled(theirs.mean(axis=dim), 0.0)
-        np.testing.assert_allclose(masked_mean(values, mask, dim).numpy(), expected, rtol=1e-12)
+        np.testing.assert_allclose(
+            masked_mean(values, mask, dim).numpy(), expected, rtol=1e-12
+        )
         expected = np.ma.filled(theirs.sum(axis=dim), 0.0)
-        np.testing.assert_allclose(masked_sum(values, mask, dim).numpy(), expected, rtol=1e-12)
+        np.testing.assert_allclose(
+            masked_sum(values, mask, dim).numpy(), expected, rtol=1e-12
+        )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -110,7 +124,9 @@ def test_gradients_are_one_over_the_count_where_kept_and_zero_elsewhere(junk):
 
 def test_autograds_gradient_agrees_with_finite_differences():
     values, mask = drawn((3, 4), seed=2)
-    assert torch.autograd.gradcheck(lambda x: masked_mean(x, mask, 1), values.requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda x: masked_mean(x, mask, 1), values.requires_grad_()
+    )
 
 
 def test_kept_nan_is_not_hidden():
@@ -133,15 +149,21 @@ def test_further_padding_changes_nothing(dim):
 def test_permuting_the_batch_permutes_the_rows_and_nothing_else():
     values, mask = drawn((6, 5))
     order = torch.randperm(6, generator=torch.Generator().manual_seed(3))
-    assert torch.equal(masked_mean(values[order], mask[order], 1), masked_mean(values, mask, 1)[order])
-    torch.testing.assert_close(masked_mean(values[order], mask[order]), masked_mean(values, mask))
+    assert torch.equal(
+        masked_mean(values[order], mask[order], 1), masked_mean(values, mask, 1)[order]
+    )
+    torch.testing.assert_close(
+        masked_mean(values[order], mask[order]), masked_mean(values, mask)
+    )
 
 
 def test_adding_1000_to_every_value_adds_1000_to_every_mean():
     values, mask = drawn((4, 5))
     kept_somewhere = mask.any(1)
     shifted = masked_mean(values + 1000, mask, 1)[kept_somewhere]
-    torch.testing.assert_close(shifted, masked_mean(values, mask, 1)[kept_somewhere] + 1000)
+    torch.testing.assert_close(
+        shifted, masked_mean(values, mask, 1)[kept_somewhere] + 1000
+    )
 
 
 def test_the_callers_tensors_stay_as_they_were():
@@ -157,7 +179,9 @@ def test_double_precision_stays_double():
 
 
 def test_a_mask_of_another_shape_is_refused_with_both_shapes():
-    with pytest.raises(AssertionError, match=r"values\.shape=.*\[2, 3\].*mask\.shape=.*\[2\]"):
+    with pytest.raises(
+        AssertionError, match=r"values\.shape=.*\[2, 3\].*mask\.shape=.*\[2\]"
+    ):
         masked_mean(VALUES, torch.tensor([True, False]))
 
 
@@ -178,13 +202,20 @@ def test_three_losses_of_1_and_one_of_5_average_to_2_and_not_to_3():
     losses = [torch.tensor([[1.0, 1.0, 1.0]]), torch.tensor([[5.0, 0.0, 0.0]])]
     masks = [torch.tensor([[True, True, True]]), torch.tensor([[True, False, False]])]
     assert accumulated_mean(losses, masks) == 2
-    assert torch.stack([masked_mean(*piece) for piece in zip(losses, masks, strict=True)]).mean() == 3
+    assert (
+        torch.stack(
+            [masked_mean(*piece) for piece in zip(losses, masks, strict=True)]
+        ).mean()
+        == 3
+    )
 
 
 @pytest.mark.parametrize("cut", CUTS, ids=str)
 def test_the_cut_does_not_matter(cut):
     losses, mask = pieces([4])
-    torch.testing.assert_close(accumulated_mean(*pieces(cut)), masked_mean(losses[0], mask[0]))
+    torch.testing.assert_close(
+        accumulated_mean(*pieces(cut)), masked_mean(losses[0], mask[0])
+    )
 
 
 @pytest.mark.parametrize("cut", CUTS, ids=str)
@@ -202,33 +233,49 @@ def test_a_loop_over_every_kept_token_agrees(cut):
 @pytest.mark.parametrize("cut", CUTS, ids=str)
 def test_transformers_repaired_loss_agrees_in_value_and_gradient(cut):
     draw = torch.Generator().manual_seed(5)
-    logits = torch.randn(4, 6, 7, generator=draw, dtype=torch.float64, requires_grad=True)
+    logits = torch.randn(
+        4, 6, 7, generator=draw, dtype=torch.float64, requires_grad=True
+    )
     ids = torch.randint(7, (4, 6), generator=draw)
     mask = torch.arange(6) < torch.tensor([[6], [1], [4], [2]])
     losses = functional.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
     ours = accumulated_mean(losses.split(cut), mask.split(cut))
     labels = ids.masked_fill(~mask, -100)  # the value that transformers leaves out
     theirs = sum(
-        fixed_cross_entropy(piece.flatten(0, 1), label.flatten(), num_items_in_batch=mask.sum())
+        fixed_cross_entropy(
+            piece.flatten(0, 1), label.flatten(), num_items_in_batch=mask.sum()
+        )
         for piece, label in zip(logits.split(cut), labels.split(cut), strict=True)
     )
     torch.testing.assert_close(ours, theirs)
-    gradients = [torch.autograd.grad(loss, logits, retain_graph=True)[0] for loss in (ours, theirs)]
+    gradients = [
+        torch.autograd.grad(loss, logits, retain_graph=True)[0]
+        for loss in (ours, theirs)
+    ]
     torch.testing.assert_close(*gradients)
 
 
 def test_a_piece_of_nothing_but_padding_changes_nothing():
     losses, masks = pieces([4])
     nothing = torch.full((2, 6), math.nan), torch.zeros(2, 6, dtype=torch.bool)
-    assert accumulated_mean([*losses, nothing[0]], [*masks, nothing[1]]) == accumulated_mean(losses, masks)
+    assert accumulated_mean(
+        [*losses, nothing[0]], [*masks, nothing[1]]
+    ) == accumulated_mean(losses, masks)
     assert accumulated_mean([nothing[0]], [nothing[1]]) == 0
 
 
 def test_pieces_may_come_in_any_order_and_width():
     losses, masks = pieces([1, 2, 1])
-    narrow = [losses[0], losses[1][:, :4], losses[2][:, :2]], [masks[0], masks[1][:, :4], masks[2][:, :2]]
-    torch.testing.assert_close(accumulated_mean(*narrow), accumulated_mean(losses, masks))
-    torch.testing.assert_close(accumulated_mean(losses[::-1], masks[::-1]), accumulated_mean(losses, masks))
+    narrow = (
+        [losses[0], losses[1][:, :4], losses[2][:, :2]],
+        [masks[0], masks[1][:, :4], masks[2][:, :2]],
+    )
+    torch.testing.assert_close(
+        accumulated_mean(*narrow), accumulated_mean(losses, masks)
+    )
+    torch.testing.assert_close(
+        accumulated_mean(losses[::-1], masks[::-1]), accumulated_mean(losses, masks)
+    )
 
 
 def test_a_missing_mask_is_refused_with_both_numbers():

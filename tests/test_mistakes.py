@@ -11,7 +11,11 @@ ALL = [case for cases in CASES.values() for case in cases]
 
 
 @pytest.mark.parametrize(
-    "case", ALL, ids=lambda c: f"{c.exercise}-{'right' if c.right else 'wrong'}-{c.name}".replace(" ", "_")
+    "case",
+    ALL,
+    ids=lambda c: f"{c.exercise}-{'right' if c.right else 'wrong'}-{c.name}".replace(
+        " ", "_"
+    ),
 )
 def test_the_check_treats_the_answer_as_it_should(case):
     assert fault(case) is None
@@ -24,7 +28,9 @@ def test_every_exercise_has_two_right_and_six_wrong_answers(lesson):
 
 
 def test_the_published_table_is_what_the_battery_gives():
-    lines = [line for lesson, cases in CASES.items() for line in graders.rows(lesson, cases)]
+    lines = [
+        line for lesson, cases in CASES.items() for line in graders.rows(lesson, cases)
+    ]
     assert graders.TABLE.read_text() == graders.table(lines), "run `make graders`"
 
 
@@ -45,17 +51,29 @@ def test_a_right_answer_that_is_called_wrong_is_noticed():
 
 
 def test_a_rejection_that_does_not_name_the_mistake_is_noticed():
-    wrong = next(case for case in ALL if case.exercise == "softmax" and not case.right and not case.general)
-    planted = Case("softmax", "planted", wrong.answer, right=False, says="the moon is full")
+    wrong = next(
+        case
+        for case in ALL
+        if case.exercise == "softmax" and not case.right and not case.general
+    )
+    planted = Case(
+        "softmax", "planted", wrong.answer, right=False, says="the moon is full"
+    )
     assert "without naming the mistake" in fault(planted)
 
 
 def test_an_answer_learned_by_heart_passes_the_visible_inputs_and_fails_the_redraw():
-    recited = next(case for case in ALL if case.name == "learned by heart" and case.exercise == "pad_batch")
+    recited = next(
+        case
+        for case in ALL
+        if case.name == "learned by heart" and case.exercise == "pad_batch"
+    )
     assert graders.message(recited, 0) is None
     assert graders.message(recited, 1) is not None
 
 
 def test_a_battery_that_is_too_small_is_noticed():
     few = [Case("softmax", "one", None, right=True)]
-    assert graders.too_few(few) == ["softmax: 1 right and 0 wrong answers; 2 and 6 are wanted"]
+    assert graders.too_few(few) == [
+        "softmax: 1 right and 0 wrong answers; 2 and 6 are wanted"
+    ]

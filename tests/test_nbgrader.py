@@ -55,7 +55,9 @@ def solved(release):
     for cell in notebook.cells:
         if meta(cell).get("solution"):
             text = cell_called(solutions, meta(cell)["grade_id"]).source
-            cell.source = re.sub(r"^ *### (BEGIN|END) SOLUTION\n?", "", text, flags=re.M)
+            cell.source = re.sub(
+                r"^ *### (BEGIN|END) SOLUTION\n?", "", text, flags=re.M
+            )
     return notebook
 
 
@@ -109,7 +111,11 @@ def shortcuts(release):
     notebook = exercises(solved(release))
     put(notebook, "softmax", cell_called(release, "softmax").source)
     put(notebook, "softmax", 'checks.skip("softmax")', place="behind")
-    put(notebook, "pad_batch", cell_called(notebook, "pad_batch").source + "\n" + BY_HEART)
+    put(
+        notebook,
+        "pad_batch",
+        cell_called(notebook, "pad_batch").source + "\n" + BY_HEART,
+    )
     put(notebook, "masked_mean", "from course_lib.masks import masked_mean, masked_sum")
     wrapped = (
         "from course_lib import masks\n\n"
@@ -122,13 +128,19 @@ def shortcuts(release):
 def copied(release):
     """Cells copied and pasted (nbgrader #1083): an answer, a check in front of its exercise, a question."""
     notebook = exercises(solved(release))
-    for name, place in (("softmax", "behind"), ("check_pad_batch", "in front"), ("why_mask", "behind")):
+    for name, place in (
+        ("softmax", "behind"),
+        ("check_pad_batch", "in front"),
+        ("why_mask", "behind"),
+    ):
         twin = copy.deepcopy(cell_called(notebook, name))
         twin["id"] = f"copy-of-{name}"
         target = cell_called(notebook, name.removeprefix("check_"))
         notebook.cells.insert(notebook.cells.index(target) + (place == "behind"), twin)
         if name == "why_mask":
-            twin.source = cell_called(release, name).source  # the answer stands in the first of the two
+            twin.source = cell_called(
+                release, name
+            ).source  # the answer stands in the first of the two
     return notebook
 
 
@@ -136,13 +148,21 @@ def untidy(release):
     """Right answers in a notebook that was handled roughly; each accident hits another exercise."""
     notebook = exercises(solved(release))
     noisy = "import sys, warnings\nprint('careful', file=sys.stderr)\nwarnings.warn('careful')\nreturn "
-    put(notebook, "softmax", cell_called(notebook, "softmax").source.replace("return ", _indent(noisy)))
+    put(
+        notebook,
+        "softmax",
+        cell_called(notebook, "softmax").source.replace("return ", _indent(noisy)),
+    )
     put(notebook, "check_softmax", "print('x' * 30_000_000)", place="behind")
     notebook.cells.remove(cell_called(notebook, "check_token_logprobs"))
     for name in ("pad_batch", "check_pad_batch"):
         notebook.cells.remove(cell_called(notebook, name))
-    cell_called(notebook, "masked_mean").metadata["nbgrader"].update(grade=True, points=50)
-    cell_called(notebook, "check_masked_mean").metadata["nbgrader"].update(points=99, locked=False)
+    cell_called(notebook, "masked_mean").metadata["nbgrader"].update(
+        grade=True, points=50
+    )
+    cell_called(notebook, "check_masked_mean").metadata["nbgrader"].update(
+        points=99, locked=False
+    )
     cell_called(notebook, "check_best_labels").metadata["nbgrader"].update(
         grade=False, locked=False, schema_version=1
     )
@@ -163,10 +183,17 @@ def crashed(release):
 
 
 def checks_of(release) -> list[str]:
-    return [meta(c)["grade_id"] for c in release.cells if meta(c).get("grade") and not meta(c)["solution"]]
+    return [
+        meta(c)["grade_id"]
+        for c in release.cells
+        if meta(c).get("grade") and not meta(c)["solution"]
+    ]
 
 
-CLASS = {make.__name__: make for make in (blank, copied, crashed, right, shortcuts, untidy, wrong)}
+CLASS = {
+    make.__name__: make
+    for make in (blank, copied, crashed, right, shortcuts, untidy, wrong)
+}
 GARBLED = "garbled"  # a file that is no notebook any more
 LOSES = {  # which exercises give no points; all others give theirs in full
     "right": set(),
@@ -185,7 +212,9 @@ class Course:
 
     folder: Path
     said: dict[str, subprocess.CompletedProcess]
-    marks: dict[str, dict[str, tuple[float | None, bool]]]  # student -> cell -> points, to be read by hand
+    marks: dict[
+        str, dict[str, tuple[float | None, bool]]
+    ]  # student -> cell -> points, to be read by hand
     export: dict[str, dict[str, str]]
     release: nbformat.NotebookNode
     committed: bytes  # the student's notebook in the repository
@@ -197,7 +226,9 @@ class Course:
         return {name: self.marks[student][name][0] for name in checks_of(self.release)}
 
     def feedback(self, student: str) -> str:
-        return (self.folder / "feedback" / student / LESSON / f"{LESSON}.html").read_text()
+        return (
+            self.folder / "feedback" / student / LESSON / f"{LESSON}.html"
+        ).read_text()
 
     def graded(self, student: str):
         return nbformat.read(self.folder / "autograded" / student / LESSON / FILE, 4)
@@ -208,12 +239,20 @@ def course(tmp_path_factory) -> Course:
     folder = tmp_path_factory.mktemp("course")
     _copy_course(folder)
     committed = (ROOT / "notebooks" / LESSON / FILE).read_bytes()
-    said = {"generate_assignment": _nbgrader(folder, "generate_assignment", LESSON, "--force")}
+    said = {
+        "generate_assignment": _nbgrader(
+            folder, "generate_assignment", LESSON, "--force"
+        )
+    }
     release = nbformat.read(folder / "notebooks" / LESSON / FILE, 4)
     for student, make in CLASS.items():
         (folder / "submitted" / student / LESSON).mkdir(parents=True)
-        nbformat.write(make(copy.deepcopy(release)), folder / "submitted" / student / LESSON / FILE)
-    (folder / "submitted" / "untidy" / LESSON / "torch.py").write_text("raise SystemExit")
+        nbformat.write(
+            make(copy.deepcopy(release)), folder / "submitted" / student / LESSON / FILE
+        )
+    (folder / "submitted" / "untidy" / LESSON / "torch.py").write_text(
+        "raise SystemExit"
+    )
     (folder / "submitted" / GARBLED / LESSON).mkdir(parents=True)
     (folder / "submitted" / GARBLED / LESSON / FILE).write_text('{"cells": [')
     said["autograde"] = _nbgrader(folder, "autograde", LESSON)
@@ -283,7 +322,9 @@ def says(name: str, source: str) -> str:
 
 def test_the_generated_release_is_the_committed_notebook_byte_for_byte(course):
     made = (course.folder / "notebooks" / LESSON / FILE).read_bytes()
-    assert course.said["generate_assignment"].returncode == 0, course.said["generate_assignment"].stderr
+    assert course.said["generate_assignment"].returncode == 0, course.said[
+        "generate_assignment"
+    ].stderr
     assert made == course.committed, "run `make build`, then look at nbgrader_config.py"
 
 
@@ -299,15 +340,22 @@ def test_no_file_beside_the_source_notebook_gets_into_the_release(course):
 def test_each_check_gives_all_of_its_points_or_none(course, student):
     lost = {f"check_{name}" for name in LOSES[student]}
     assert lost <= set(checks_of(course.release))
-    expected = {name: 0 if name in lost else course.points(name) for name in checks_of(course.release)}
+    expected = {
+        name: 0 if name in lost else course.points(name)
+        for name in checks_of(course.release)
+    }
     assert course.got(student) == expected
 
 
 @pytest.mark.parametrize("student", [*CLASS, GARBLED])
 def test_the_export_adds_the_points_up(course, student):
     row = course.export[student]
-    assert float(row["score"]) == (0 if student == GARBLED else sum(course.got(student).values()))
-    assert float(row["max_score"]) == sum(meta(c).get("points", 0) for c in course.release.cells)
+    assert float(row["score"]) == (
+        0 if student == GARBLED else sum(course.got(student).values())
+    )
+    assert float(row["max_score"]) == sum(
+        meta(c).get("points", 0) for c in course.release.cells
+    )
 
 
 def test_an_untouched_release_gets_nothing_and_leaves_nothing_to_read(course):
@@ -316,9 +364,13 @@ def test_an_untouched_release_gets_nothing_and_leaves_nothing_to_read(course):
 
 @pytest.mark.parametrize("student", ["right", "copied", "untidy", "wrong", "shortcuts"])
 def test_written_answers_wait_to_be_read_by_hand(course, student):
-    by_hand = {name for name, (points, to_read) in course.marks[student].items() if to_read}
+    by_hand = {
+        name for name, (points, to_read) in course.marks[student].items() if to_read
+    }
     questions = {
-        meta(c)["grade_id"] for c in course.release.cells if meta(c).get("grade") and meta(c)["solution"]
+        meta(c)["grade_id"]
+        for c in course.release.cells
+        if meta(c).get("grade") and meta(c)["solution"]
     }
     assert by_hand == questions
     assert {course.marks[student][name][0] for name in questions} == {None}
@@ -327,10 +379,14 @@ def test_written_answers_wait_to_be_read_by_hand(course, student):
 def test_a_blank_exercise_costs_nothing_in_the_exercise_that_calls_it(course):
     assert STUB in cell_called(course.graded("wrong"), "softmax").source
     assert "softmax(" in cell_called(course.graded("wrong"), "best_labels").source
-    assert course.got("wrong")["check_best_labels"] == course.points("check_best_labels")
+    assert course.got("wrong")["check_best_labels"] == course.points(
+        "check_best_labels"
+    )
 
 
-def test_an_answer_learned_by_heart_passes_the_visible_inputs_and_fails_the_redrawn_ones(course):
+def test_an_answer_learned_by_heart_passes_the_visible_inputs_and_fails_the_redrawn_ones(
+    course,
+):
     outputs = cell_called(course.graded("shortcuts"), "check_pad_batch").outputs
     assert [output.output_type for output in outputs] == ["stream", "error"]
     assert outputs[0].text.startswith("pad_batch is right.")
@@ -340,16 +396,26 @@ def test_an_answer_learned_by_heart_passes_the_visible_inputs_and_fails_the_redr
 def test_a_killed_kernel_costs_the_cells_behind_it_and_no_points_before_it(course):
     names = checks_of(course.release)
     got = course.got("crashed")
-    assert [got[name] for name in names[:3]] == [course.points(name) for name in names[:3]]
+    assert [got[name] for name in names[:3]] == [
+        course.points(name) for name in names[:3]
+    ]
     assert [got[name] for name in names[3:]] == [0] * len(names[3:])
     assert "the kernel died" in course.feedback("crashed")
 
 
-def test_the_class_is_graded_to_its_end_and_only_the_unreadable_file_is_reported(course):
-    graded = {path.name for path in (course.folder / "autograded").iterdir() if any(path.rglob(FILE))}
+def test_the_class_is_graded_to_its_end_and_only_the_unreadable_file_is_reported(
+    course,
+):
+    graded = {
+        path.name
+        for path in (course.folder / "autograded").iterdir()
+        if any(path.rglob(FILE))
+    }
     assert graded == set(CLASS)
     assert course.said["autograde"].returncode == 1
-    failed = re.findall(r"There was an error processing assignment .* for student '(.*)'", _log(course))
+    failed = re.findall(
+        r"There was an error processing assignment .* for student '(.*)'", _log(course)
+    )
     assert failed == [GARBLED]
 
 
@@ -361,7 +427,9 @@ def test_thirty_megabytes_on_one_line_are_cut(course):
     path = course.folder / "autograded" / "untidy" / LESSON / FILE
     assert path.stat().st_size < 1_000_000
     assert "(cut here)" in path.read_text()
-    assert (course.folder / "feedback" / "untidy" / LESSON / f"{LESSON}.html").stat().st_size < 2_000_000
+    assert (
+        course.folder / "feedback" / "untidy" / LESSON / f"{LESSON}.html"
+    ).stat().st_size < 2_000_000
 
 
 # ---- the feedback
@@ -382,13 +450,20 @@ def test_feedback_shows_neither_hidden_tests_nor_solution_markers(course, studen
 
 def test_feedback_shows_every_figure_of_the_lesson(course):
     solution = nbformat.read(course.folder / "solutions" / LESSON / FILE, 4)
-    figures = [o for c in solution.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+    figures = [
+        o
+        for c in solution.cells
+        for o in c.get("outputs", [])
+        if "image/png" in o.get("data", {})
+    ]
     assert figures
     assert course.feedback("right").count("data:image/png;base64,") == len(figures)
 
 
 @pytest.mark.parametrize(
-    ("name", "source"), [("token_logprobs", UNSHIFTED), ("masked_mean", ALL_POSITIONS)], ids=lambda x: x[:12]
+    ("name", "source"),
+    [("token_logprobs", UNSHIFTED), ("masked_mean", ALL_POSITIONS)],
+    ids=lambda x: x[:12],
 )
 def test_feedback_on_a_wrong_answer_names_the_mistake(course, name, source):
     assert says(name, source) in words(course.feedback("wrong"))

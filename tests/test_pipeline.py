@@ -22,7 +22,12 @@ from course_lib.world.reviews import VERDICTS, reviews, twisted_reviews
 
 TEXTS = [text for text, _ in reviews()]
 VOCABULARY = WordVocabulary(TEXTS)
-NEW = ["the tea was haunted", "what a warm cake", "my soup was cold again this week , twice", "unheard"]
+NEW = [
+    "the tea was haunted",
+    "what a warm cake",
+    "my soup was cold again this week , twice",
+    "unheard",
+]
 LOGITS = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)) * 3
 MOODS = ("sad", "calm", "glad")
 
@@ -53,7 +58,10 @@ def test_order_and_repetition_of_texts_do_not_matter():
 
 def test_known_words_come_back_from_their_numbers():
     for text in TEXTS:
-        assert " ".join(VOCABULARY.words[number] for number in VOCABULARY.encode(text)) == text
+        assert (
+            " ".join(VOCABULARY.words[number] for number in VOCABULARY.encode(text))
+            == text
+        )
 
 
 def test_an_empty_text_has_no_numbers():
@@ -98,9 +106,14 @@ def test_a_loop_and_torchs_pad_sequence_agree_on_random_lengths():
     draw = torch.Generator().manual_seed(0)
     for _ in range(10):
         lengths = torch.randint(0, 9, (5,), generator=draw).tolist()
-        sequences = [torch.randint(30, (length,), generator=draw).tolist() for length in [*lengths, 3]]
+        sequences = [
+            torch.randint(30, (length,), generator=draw).tolist()
+            for length in [*lengths, 3]
+        ]
         ids, mask = pad_batch(sequences, pad_id=31)
-        theirs = pad_sequence([torch.tensor(s, dtype=torch.long) for s in sequences], True, 31)
+        theirs = pad_sequence(
+            [torch.tensor(s, dtype=torch.long) for s in sequences], True, 31
+        )
         assert torch.equal(ids, theirs)
         width = max(map(len, sequences))
         assert mask.tolist() == [[t < len(s) for t in range(width)] for s in sequences]
@@ -109,7 +122,9 @@ def test_a_loop_and_torchs_pad_sequence_agree_on_random_lengths():
 def test_reading_the_kept_entries_gives_the_sequences_back():
     sequences = [[3, 1], [], [0, 0, 5, 0], [2]]
     ids, mask = pad_batch(sequences)
-    assert [row[keep].tolist() for row, keep in zip(ids, mask, strict=True)] == sequences
+    assert [
+        row[keep].tolist() for row, keep in zip(ids, mask, strict=True)
+    ] == sequences
 
 
 def test_texts_without_words_make_a_rectangle_of_width_zero():
@@ -131,13 +146,19 @@ def test_logits_of_a_model_with_chosen_weights_are_those_worked_on_paper():
 
 
 def test_torchs_embedding_bag_agrees_in_value_and_gradient(model):
-    ids, mask = preprocess([*TEXTS[::17], *NEW])  # no word is number 0, so that padding can be told by it
-    bag = nn.EmbeddingBag.from_pretrained(model.embedding.weight.detach(), False, mode="mean", padding_idx=0)
+    ids, mask = preprocess(
+        [*TEXTS[::17], *NEW]
+    )  # no word is number 0, so that padding can be told by it
+    bag = nn.EmbeddingBag.from_pretrained(
+        model.embedding.weight.detach(), False, mode="mean", padding_idx=0
+    )
     ours, theirs = model(ids, mask), model.scores(bag(ids))
     torch.testing.assert_close(ours, theirs)
     weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1))
     ours_gradient = torch.autograd.grad(ours, model.embedding.weight, weights)[0]
-    torch.testing.assert_close(ours_gradient, torch.autograd.grad(theirs, bag.weight, weights)[0])
+    torch.testing.assert_close(
+        ours_gradient, torch.autograd.grad(theirs, bag.weight, weights)[0]
+    )
     assert ours_gradient[0].eq(0).all()  # padding learns nothing
     assert ours_gradient[1:].ne(0).any()
 
@@ -173,12 +194,22 @@ def test_padding_further_changes_nothing_whatever_stands_there(model):
 
 
 @torch.no_grad()
-def test_a_neighbour_changes_nothing_with_the_masked_mean_and_something_with_a_plain_one(model):
-    plain = BagOfWords(len(VOCABULARY), 2, mean=lambda values, mask, dim: values.mean(dim))
+def test_a_neighbour_changes_nothing_with_the_masked_mean_and_something_with_a_plain_one(
+    model,
+):
+    plain = BagOfWords(
+        len(VOCABULARY), 2, mean=lambda values, mask, dim: values.mean(dim)
+    )
     plain.load_state_dict(model.state_dict())
-    short, long = "what a warm cake", " and ".join(["my soup was cold again this week"] * 3)
+    short, long = (
+        "what a warm cake",
+        " and ".join(["my soup was cold again this week"] * 3),
+    )
     for candidate, same in ((model, True), (plain, False)):
-        alone, together = candidate(*preprocess([short]))[0], candidate(*preprocess([short, long]))[0]
+        alone, together = (
+            candidate(*preprocess([short]))[0],
+            candidate(*preprocess([short, long]))[0],
+        )
         assert torch.allclose(alone, together, atol=1e-6) == same
 
 
@@ -211,21 +242,33 @@ def test_weights_1_2_5_read_glad_with_five_eighths():
 
 def test_transformers_postprocess_reads_the_same_answers():
     class Config:
-        problem_type, num_labels, id2label = "single_label_classification", 3, dict(enumerate(MOODS))
+        problem_type, num_labels, id2label = (
+            "single_label_classification",
+            3,
+            dict(enumerate(MOODS)),
+        )
 
-    reader = object.__new__(TextClassificationPipeline)  # its last step needs a configuration and no weights
+    reader = object.__new__(
+        TextClassificationPipeline
+    )  # its last step needs a configuration and no weights
     reader.model = type("Model", (), {"config": Config})
-    for row, (label, probability) in zip(LOGITS, best_labels(LOGITS, MOODS), strict=True):
+    for row, (label, probability) in zip(
+        LOGITS, best_labels(LOGITS, MOODS), strict=True
+    ):
         theirs = reader.postprocess({"logits": row.unsqueeze(0)})
         assert theirs["label"] == label
         assert theirs["score"] == pytest.approx(probability, rel=1e-6)
 
 
 def test_a_loop_over_python_numbers_agrees():
-    for row, (label, probability) in zip(LOGITS.tolist(), best_labels(LOGITS, MOODS), strict=True):
+    for row, (label, probability) in zip(
+        LOGITS.tolist(), best_labels(LOGITS, MOODS), strict=True
+    ):
         exponentials = [math.exp(score) for score in row]
         assert label == MOODS[row.index(max(row))]
-        assert probability == pytest.approx(max(exponentials) / sum(exponentials), rel=1e-6)
+        assert probability == pytest.approx(
+            max(exponentials) / sum(exponentials), rel=1e-6
+        )
 
 
 def test_scores_near_1000_are_read_like_those_near_0():
@@ -236,7 +279,9 @@ def test_scores_near_1000_are_read_like_those_near_0():
 def test_permuting_texts_permutes_answers_and_permuting_labels_changes_none():
     assert best_labels(LOGITS.flip(0), MOODS) == best_labels(LOGITS, MOODS)[::-1]
     turned = best_labels(LOGITS.flip(1), MOODS[::-1])
-    for (label, probability), (other, same) in zip(turned, best_labels(LOGITS, MOODS), strict=True):
+    for (label, probability), (other, same) in zip(
+        turned, best_labels(LOGITS, MOODS), strict=True
+    ):
         assert label == other
         assert probability == pytest.approx(same, rel=1e-6)
 
@@ -247,7 +292,9 @@ def test_a_probability_never_falls_below_one_over_the_number_of_labels():
 
 
 def test_a_missing_label_is_refused_with_both_numbers():
-    with pytest.raises(AssertionError, match=r"logits\.shape=.*\[6, 3\].*len\(labels\)=2"):
+    with pytest.raises(
+        AssertionError, match=r"logits\.shape=.*\[6, 3\].*len\(labels\)=2"
+    ):
         best_labels(LOGITS, MOODS[:2])
 
 
@@ -305,7 +352,9 @@ def test_no_steps_change_nothing_and_a_rate_of_zero_never_learns(model):
     assert train_classifier(model, *batch(), steps=0) == []
     losses = train_classifier(model, *batch(), steps=3, learning_rate=0.0)
     assert losses == losses[:1] * 3
-    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+    assert all(
+        torch.equal(before[name], weight) for name, weight in model.state_dict().items()
+    )
 
 
 def test_the_first_step_moves_every_touched_weight_by_the_learning_rate(model):
@@ -313,10 +362,14 @@ def test_the_first_step_moves_every_touched_weight_by_the_learning_rate(model):
     ids, mask, targets = batch()
     weight = model.scores.weight
     before = weight.detach().clone()
-    gradient = torch.autograd.grad(functional.cross_entropy(model(ids, mask), targets), weight)[0]
+    gradient = torch.autograd.grad(
+        functional.cross_entropy(model(ids, mask), targets), weight
+    )[0]
     train_classifier(model, ids, mask, targets, steps=1, learning_rate=0.02)
     expected = before * (1 - 0.02 * 0.01) - 0.02 * gradient.sign()
-    torch.testing.assert_close(weight.detach(), expected, rtol=0, atol=1e-5)  # AdamW's eps against |gradient|
+    torch.testing.assert_close(
+        weight.detach(), expected, rtol=0, atol=1e-5
+    )  # AdamW's eps against |gradient|
 
 
 def test_gradients_of_an_earlier_use_are_not_added(model):
@@ -324,7 +377,9 @@ def test_gradients_of_an_earlier_use_are_not_added(model):
     twin = BagOfWords(len(VOCABULARY), 2)
     twin.load_state_dict(model.state_dict())
     (1000 * twin(ids, mask).sum()).backward()
-    assert train_classifier(model, ids, mask, targets, 3) == train_classifier(twin, ids, mask, targets, 3)
+    assert train_classifier(model, ids, mask, targets, 3) == train_classifier(
+        twin, ids, mask, targets, 3
+    )
 
 
 def test_permuting_the_batch_changes_no_loss(model):
@@ -334,9 +389,9 @@ def test_permuting_the_batch_changes_no_loss(model):
     twin = BagOfWords(len(VOCABULARY), 2)
     twin.load_state_dict(model.state_dict())
     ours = train_classifier(model, ids, mask, targets, 5)
-    assert train_classifier(twin, ids.flip(0), mask.flip(0), targets.flip(0), 5) == pytest.approx(
-        ours, rel=1e-4
-    )
+    assert train_classifier(
+        twin, ids.flip(0), mask.flip(0), targets.flip(0), 5
+    ) == pytest.approx(ours, rel=1e-4)
 
 
 def test_two_texts_that_differ_in_one_word_are_learned_in_fifty_steps(model):

@@ -6,7 +6,16 @@ from itertools import product
 
 import pytest
 
-from course_lib.world.reviews import BAD, FORMS, GOOD, THINGS, VERDICTS, reviews, shuffled, twisted_reviews
+from course_lib.world.reviews import (
+    BAD,
+    FORMS,
+    GOOD,
+    THINGS,
+    VERDICTS,
+    reviews,
+    shuffled,
+    twisted_reviews,
+)
 
 TRAIN, HELD_OUT, TWISTED = reviews(), reviews(held_out=True), twisted_reviews()
 
@@ -27,7 +36,11 @@ def pairings(pairs):
 
 def test_eight_things_twelve_adjectives_and_five_forms_give_480_reviews_of_which_a_quarter_is_held_out():
     assert (len(TRAIN), len(HELD_OUT)) == (360, 120)
-    assert len({text for text, _ in TRAIN + HELD_OUT}) == len(THINGS) * len(GOOD + BAD) * len(FORMS) == 480
+    assert (
+        len({text for text, _ in TRAIN + HELD_OUT})
+        == len(THINGS) * len(GOOD + BAD) * len(FORMS)
+        == 480
+    )
 
 
 def test_no_held_out_review_and_no_held_out_pairing_occurs_in_training():
@@ -67,7 +80,9 @@ def test_verdict_1_is_called_positive():
 
 def test_twisted_pairs_are_one_bag_of_words_with_opposite_verdicts():
     assert len(TWISTED) == 2 * len(THINGS) * len(GOOD)
-    for (first, verdict), (second, other) in zip(TWISTED[::2], TWISTED[1::2], strict=True):
+    for (first, verdict), (second, other) in zip(
+        TWISTED[::2], TWISTED[1::2], strict=True
+    ):
         assert first != second
         assert Counter(first.split()) == Counter(second.split())
         assert (verdict, other) == (1, 0)

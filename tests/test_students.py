@@ -11,13 +11,24 @@ LESSONS = lessons()
 
 def run(notebook, folder, monkeypatch):
     monkeypatch.setenv("COURSE_PROFILE", "quick")
-    options = {"timeout": 300, "allow_errors": True, "kernel_name": "python3", "record_timing": False}
-    NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, **options).execute()
+    options = {
+        "timeout": 300,
+        "allow_errors": True,
+        "kernel_name": "python3",
+        "record_timing": False,
+    }
+    NotebookClient(
+        notebook, resources={"metadata": {"path": str(folder)}}, **options
+    ).execute()
     return notebook
 
 
 def errors(cell) -> list[str]:
-    return [output.ename for output in cell.get("outputs", []) if output.output_type == "error"]
+    return [
+        output.ename
+        for output in cell.get("outputs", [])
+        if output.output_type == "error"
+    ]
 
 
 def is_check(cell) -> bool:
@@ -26,14 +37,18 @@ def is_check(cell) -> bool:
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
-def test_a_blank_notebook_fails_every_check_and_nothing_before_the_first_stub(lesson, tmp_path, monkeypatch):
+def test_a_blank_notebook_fails_every_check_and_nothing_before_the_first_stub(
+    lesson, tmp_path, monkeypatch
+):
     notebook = run(nbformat.read(lesson.student, 4), tmp_path, monkeypatch)
     stub_seen = False
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
         stub_seen |= "raise NotImplementedError" in cell.source
-        assert stub_seen or not errors(cell), f"fails before the first exercise: {cell.source}"
+        assert stub_seen or not errors(cell), (
+            f"fails before the first exercise: {cell.source}"
+        )
         assert not is_check(cell) or errors(cell) == ["CheckFailed"], (
             f"passes or crashes on a blank notebook: {cell.source}"
         )
@@ -63,4 +78,6 @@ def test_the_solutions_put_into_the_students_notebook_pass_every_check_silently(
         assert not errors(cell), cell.source
         if is_check(cell):
             kinds = {output.get("name", output.output_type) for output in cell.outputs}
-            assert kinds == {"stdout"}, f"a value is read as partial credit, stderr as failure: {cell.source}"
+            assert kinds == {"stdout"}, (
+                f"a value is read as partial credit, stderr as failure: {cell.source}"
+            )

@@ -32,7 +32,12 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 def execute(notebook: NotebookNode, profile: str = "full") -> NotebookNode:
     """Run a notebook in a fresh kernel and an empty folder; adds measured seconds and peak memory."""
-    environment = {"COURSE_PROFILE": profile, "TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "COURSE_DESK": "/nowhere"}
+    environment = {
+        "COURSE_PROFILE": profile,
+        "TQDM_DISABLE": "1",
+        "PYTHONWARNINGS": "ignore",
+        "COURSE_DESK": "/nowhere",
+    }
     before = {key: os.environ.get(key) for key in environment}
     os.environ.update(environment)
     try:
@@ -53,7 +58,10 @@ def execute(notebook: NotebookNode, profile: str = "full") -> NotebookNode:
     finally:
         for key, value in before.items():
             os.environ.pop(key) if value is None else os.environ.__setitem__(key, value)
-    notebook.metadata["course"]["measured"] = {"seconds": round(seconds), "memory_mb": memory}
+    notebook.metadata["course"]["measured"] = {
+        "seconds": round(seconds),
+        "memory_mb": memory,
+    }
     return notebook
 
 
@@ -80,7 +88,9 @@ def blank(solution: NotebookNode, lesson: Lesson) -> NotebookNode:
     """The student's notebook, by the same nbgrader preprocessors that an instructor's release uses."""
     config = PyFileConfigLoader("nbgrader_config.py", path=str(ROOT)).load_config()
     notebook = copy.deepcopy(solution)
-    resources = {"nbgrader": {"notebook": lesson.name, "assignment": lesson.name, "student": "."}}
+    resources = {
+        "nbgrader": {"notebook": lesson.name, "assignment": lesson.name, "student": "."}
+    }
     for step in config.GenerateAssignment.preprocessors:
         if step.__name__ != "SaveCells":  # the gradebook is the instructor's
             notebook, resources = step(config=config).preprocess(notebook, resources)
@@ -109,7 +119,9 @@ def problems(lesson: Lesson) -> list[str]:
     found = []
     committed = solution.metadata.get("course", {}).get("inputs")
     if committed != fresh.metadata.course.inputs:
-        found.append("outputs were made from other inputs (lesson, imported modules or data)")
+        found.append(
+            "outputs were made from other inputs (lesson, imported modules or data)"
+        )
         solution.metadata["course"] = {"inputs": fresh.metadata.course.inputs}
     if text(without_outputs(solution)) != text(fresh):
         found.append(f"{_where(lesson.solution)} is not what the lesson's text builds")
@@ -123,11 +135,15 @@ def problems(lesson: Lesson) -> list[str]:
 def too_large(notebook: NotebookNode, path: Path) -> list[str]:
     found = []
     if path.stat().st_size > MAX_NOTEBOOK:
-        found.append(f"the notebook has {path.stat().st_size:,} bytes; {MAX_NOTEBOOK:,} are allowed")
+        found.append(
+            f"the notebook has {path.stat().st_size:,} bytes; {MAX_NOTEBOOK:,} are allowed"
+        )
     for cell, data, _ in _pictures(notebook):
         size = len(base64.b64decode(data["image/png"]))
         if size > MAX_FIGURE:
-            found.append(f"the figure of cell {cell.id} has {size:,} bytes; {MAX_FIGURE:,} are allowed")
+            found.append(
+                f"the figure of cell {cell.id} has {size:,} bytes; {MAX_FIGURE:,} are allowed"
+            )
     return found
 
 
@@ -149,12 +165,16 @@ def _pictures(notebook: NotebookNode):
 
 def orphans() -> list[Path]:
     """Files in solutions/ and notebooks/ that no lesson builds."""
-    wanted = {path for lesson in lessons() for path in (lesson.solution, lesson.student)}
+    wanted = {
+        path for lesson in lessons() for path in (lesson.solution, lesson.student)
+    }
     return [
         path
         for folder in ("solutions", "notebooks")
         for path in sorted((ROOT / folder).rglob("*"))
-        if path.is_file() and path not in wanted and ".ipynb_checkpoints" not in path.parts
+        if path.is_file()
+        and path not in wanted
+        and ".ipynb_checkpoints" not in path.parts
     ]
 
 
@@ -170,7 +190,8 @@ def build(lesson: Lesson, force: bool) -> str:
     if (
         old is None
         or force
-        or old.metadata.get("course", {}).get("inputs") != notebook.metadata.course.inputs
+        or old.metadata.get("course", {}).get("inputs")
+        != notebook.metadata.course.inputs
     ):
         execute(notebook)
         clean(notebook)
@@ -188,14 +209,28 @@ def build(lesson: Lesson, force: bool) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("lesson", nargs="?", default="", help="a number; without one, all lessons")
-    parser.add_argument("--check", action="store_true", help="write nothing, fail when something is stale")
-    parser.add_argument("--force", action="store_true", help="execute even when nothing changed")
+    parser.add_argument(
+        "lesson", nargs="?", default="", help="a number; without one, all lessons"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing, fail when something is stale",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="execute even when nothing changed"
+    )
     options = parser.parse_args()
     try:
         if options.check:
-            found = [problem for lesson in lessons(options.lesson) for problem in problems(lesson)]
-            found += [f"{_where(path)} belongs to no lesson" for path in orphans()] + readme.stale()
+            found = [
+                problem
+                for lesson in lessons(options.lesson)
+                for problem in problems(lesson)
+            ]
+            found += [
+                f"{_where(path)} belongs to no lesson" for path in orphans()
+            ] + readme.stale()
             print(
                 "\n".join(found)
                 or f"make check: {len(lessons(options.lesson))} lesson(s) are what would be built"

@@ -14,9 +14,14 @@ from dataclasses import dataclass
 from tools.inline import ROOT
 from tools.lessons import Lesson, lessons
 
-SOURCES = ["course_lib", "tools", "classroom", "tests", "lessons", "nbgrader_config.py"]
-MINUTES = 5  # what all parts took on two cores when last measured; printed before they start
-EVERYDAY = ["--ignore=tests/browser", "--ignore=tests/test_nbgrader.py", "--ignore=tests/test_students.py"]
+MINUTES = (
+    5  # what all parts took on two cores when last measured; printed before they start
+)
+EVERYDAY = [
+    "--ignore=tests/browser",
+    "--ignore=tests/test_nbgrader.py",
+    "--ignore=tests/test_students.py",
+]
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,12 @@ def python(*arguments: str) -> list[str]:
 def nbval(lesson: Lesson, profile: str) -> Part:
     """A solution notebook from top to bottom in a fresh kernel; what its checks print must not have changed."""
     command = python(
-        "pytest", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-cell-timeout=600", str(lesson.solution)
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "--nbval-lax",
+        "--nbval-cell-timeout=600",
+        str(lesson.solution),
     )
     return Part(f"notebook {lesson.number} ({profile})", command, profile=profile)
 
@@ -49,7 +59,11 @@ def changed_lately(lesson: Lesson) -> bool:
         ).stdout
 
     newest = git("log", "-1", "--format=%ct").strip()
-    base = git("rev-list", "-1", f"--before={int(newest) - 86400}", "HEAD").strip() if newest else ""
+    base = (
+        git("rev-list", "-1", f"--before={int(newest) - 86400}", "HEAD").strip()
+        if newest
+        else ""
+    )
     base = os.environ.get("COURSE_CI_BASE") or base
     marker = f'"inputs": "{_inputs(lesson.solution.read_text())}"'
     return not base or marker not in git("show", f"{base}:{path}")
@@ -62,12 +76,19 @@ def _inputs(text: str) -> str:
 def parts() -> list[Part]:
     pytest = python("pytest")
     return [
-        Part("lint", python("ruff", "check", *SOURCES), quick=True),
-        Part("format", python("ruff", "format", "--check", *SOURCES[:-2], SOURCES[-1]), quick=True),
+        Part("lint", python("ruff", "check"), quick=True),
+        Part(
+            "format",
+            python("ruff", "format", "--check", *SOURCES[:-2], SOURCES[-1]),
+            quick=True,
+        ),
         Part("doctests", [*pytest, "--doctest-modules", "course_lib"], quick=True),
         Part("unit tests", [*pytest, "tests", *EVERYDAY, "--durations=5"], quick=True),
         Part("make check", python("tools.build", "--check"), quick=True),
-        *(nbval(lesson, "full" if changed_lately(lesson) else "quick") for lesson in lessons()),
+        *(
+            nbval(lesson, "full" if changed_lately(lesson) else "quick")
+            for lesson in lessons()
+        ),
         Part("student notebooks", [*pytest, "tests/test_students.py"]),
         Part("nbgrader", [*pytest, "tests/test_nbgrader.py"]),
         Part("browser", [*pytest, "tests/browser"]),
@@ -78,20 +99,29 @@ def run(part: Part) -> tuple[int, float]:
     print(f"\n=== {part.name}", flush=True)
     environment = {**os.environ, "COURSE_PROFILE": part.profile, "PATH": _path()}
     started = time.perf_counter()
-    code = subprocess.run(part.command, check=False, cwd=ROOT, env=environment).returncode
+    code = subprocess.run(
+        part.command, check=False, cwd=ROOT, env=environment
+    ).returncode
     return code, time.perf_counter() - started
 
 
 def _path() -> str:
-    return os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+    return os.pathsep.join(
+        [os.path.dirname(sys.executable), os.environ.get("PATH", "")]
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="only the parts for before a commit")
+    parser.add_argument(
+        "--quick", action="store_true", help="only the parts for before a commit"
+    )
     options = parser.parse_args()
     chosen = [part for part in parts() if part.quick or not options.quick]
-    print(f"{len(chosen)} parts, about {1 if options.quick else MINUTES} minutes on two cores", flush=True)
+    print(
+        f"{len(chosen)} parts, about {1 if options.quick else MINUTES} minutes on two cores",
+        flush=True,
+    )
     results = [(part, *run(part)) for part in chosen]
     print("\n=== summary")
     for part, code, seconds in results:

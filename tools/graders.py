@@ -38,7 +38,9 @@ class Case:
     right: bool
     says: str = ""  # a pattern that the visible check's message must contain
     general: bool = False  # wrong for any exercise; not counted as plausible
-    hidden_only: bool = False  # may pass on the visible inputs, must fail on redrawn ones
+    hidden_only: bool = (
+        False  # may pass on the visible inputs, must fail on redrawn ones
+    )
 
 
 class Battery:
@@ -73,7 +75,9 @@ def message(case: Case, seed: int) -> str | None:
 
 
 def checks_of(exercise: str):
-    return importlib.import_module(f"course_lib.checks.{harness.EXERCISES[exercise].lesson}")
+    return importlib.import_module(
+        f"course_lib.checks.{harness.EXERCISES[exercise].lesson}"
+    )
 
 
 def _silence():
@@ -94,7 +98,11 @@ def fault(case: Case) -> str | None:
             return f"{where} is rejected at seed {seed}: {said}"
         if not case.right and said is None:
             return f"{where} is accepted at seed {seed}"
-        if not case.right and seed == harness.VISIBLE_SEED and not re.search(case.says, said):
+        if (
+            not case.right
+            and seed == harness.VISIBLE_SEED
+            and not re.search(case.says, said)
+        ):
             return f"{where} is rejected without naming the mistake ({case.says!r}): {said}"
     return None
 
@@ -125,13 +133,19 @@ def answers(lesson: Lesson) -> list[Case]:
 
 def solution_answers(lesson: Lesson) -> dict[str, object]:
     """Run the instructor's exercise cells in one namespace, as a notebook would; name -> answer."""
-    namespace: dict = {"torch": torch, "Tensor": torch.Tensor, "__name__": f"notebook_{lesson.slug}"}
+    namespace: dict = {
+        "torch": torch,
+        "Tensor": torch.Tensor,
+        "__name__": f"notebook_{lesson.slug}",
+    }
     found = {}
     for cell in read(lesson).cells:
         meta = cell.metadata.get("nbgrader", {})
         if cell.cell_type == "code" and meta.get("solution"):
             exec(compile(cell.source, f"<{meta.grade_id}>", "exec"), namespace)
-            found[meta.grade_id] = namespace[re.search(r"^(?:def|class) (\w+)", cell.source, re.M)[1]]
+            found[meta.grade_id] = namespace[
+                re.search(r"^(?:def|class) (\w+)", cell.source, re.M)[1]
+            ]
     return found
 
 
@@ -141,7 +155,9 @@ def general_wrong_answers(name: str, answer: object) -> list[Case]:
     library = exercise.library or exercise.about
 
     def wrong(label: str, function: object, says: str, **options) -> Case:
-        return Case(name, label, function, right=False, says=says, general=True, **options)
+        return Case(
+            name, label, function, right=False, says=says, general=True, **options
+        )
 
     def nothing(*arguments, **options):
         pass
@@ -152,23 +168,44 @@ def general_wrong_answers(name: str, answer: object) -> list[Case]:
     module, attribute = library.__module__, library.__name__
 
     def reloaded(*arguments, **options):
-        return getattr(importlib.reload(sys.modules[module]), attribute)(*arguments, **options)
+        return getattr(importlib.reload(sys.modules[module]), attribute)(
+            *arguments, **options
+        )
 
     cases = [
         wrong("not written", not_written, "not written yet"),
         wrong("not a function", None, "not a function"),
     ]
     if exercise.library is None:
-        return [*cases, wrong("a test without an assert", nothing, "accepts a faulty version")]
+        return [
+            *cases,
+            wrong("a test without an assert", nothing, "accepts a faulty version"),
+        ]
     return [
         *cases,
         wrong("an empty body", nothing, "returned None|returned a NoneType"),
         wrong("the library's own", library, "course_lib's own"),
-        wrong("the library's, kept under a name", lambda *a, **o: library(*a, **o), "calls course_lib's own"),
-        wrong("the library's, looked up late", _late(module, attribute), "calls course_lib's own"),
-        wrong("the library's, as a partial", functools.partial(library), "course_lib's own"),
+        wrong(
+            "the library's, kept under a name",
+            lambda *a, **o: library(*a, **o),
+            "calls course_lib's own",
+        ),
+        wrong(
+            "the library's, looked up late",
+            _late(module, attribute),
+            "calls course_lib's own",
+        ),
+        wrong(
+            "the library's, as a partial",
+            functools.partial(library),
+            "course_lib's own",
+        ),
         wrong("the library's, loaded anew", reloaded, "calls course_lib's own"),
-        wrong("the library's, errors swallowed", _swallowing(library), "calls course_lib's own"),
+        wrong(
+            "the library's, errors swallowed",
+            _swallowing(library),
+            "calls course_lib's own",
+        ),
         wrong("learned by heart", _by_heart(name, answer), "", hidden_only=True),
     ]
 
@@ -224,7 +261,10 @@ def too_few(cases: list[Case]) -> list[str]:
     found = []
     for name in sorted({case.exercise for case in cases}):
         own = [case for case in cases if case.exercise == name and not case.general]
-        right, wrong = sum(case.right for case in own), sum(not case.right for case in own)
+        right, wrong = (
+            sum(case.right for case in own),
+            sum(not case.right for case in own),
+        )
         if right < FEWEST_RIGHT or wrong < FEWEST_WRONG:
             found.append(
                 f"{name}: {right} right and {wrong} wrong answers; {FEWEST_RIGHT} and {FEWEST_WRONG} are wanted"
@@ -250,7 +290,9 @@ def rows(lesson: Lesson, cases: list[Case]) -> list[str]:
         wrong = [case for case in mine if not case.right]
         accepted = sum(fault(case) is None for case in right)
         rejected = sum(fault(case) is None for case in wrong)
-        lines.append(f"| {lesson.number} | {name} | {len(right)} | {accepted} | {len(wrong)} | {rejected} |")
+        lines.append(
+            f"| {lesson.number} | {name} | {len(right)} | {accepted} | {len(wrong)} | {rejected} |"
+        )
     return lines
 
 
@@ -275,7 +317,9 @@ def main() -> int:
         faults += [said for case in cases if (said := fault(case))] + too_few(cases)
     TABLE.write_text(table(lines))
     print("\n".join([*lines, *faults]))
-    print(f"{len(lines)} exercises, {len(faults)} faults, {time.perf_counter() - started:.0f} s")
+    print(
+        f"{len(lines)} exercises, {len(faults)} faults, {time.perf_counter() - started:.0f} s"
+    )
     return 1 if faults else 0
 
 

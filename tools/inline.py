@@ -41,9 +41,15 @@ def module_path(module: str) -> Path:
 def imported_names(node: ast.stmt) -> dict[str, str]:
     """name -> origin for an import statement, nothing for any other statement."""
     if isinstance(node, ast.Import):
-        return {alias.asname or alias.name.partition(".")[0]: alias.name for alias in node.names}
+        return {
+            alias.asname or alias.name.partition(".")[0]: alias.name
+            for alias in node.names
+        }
     if isinstance(node, ast.ImportFrom):
-        return {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        return {
+            alias.asname or alias.name: f"{node.module}.{alias.name}"
+            for alias in node.names
+        }
     return {}
 
 
@@ -56,7 +62,9 @@ def origins(module: str) -> dict[str, str]:
             found[node.name] = f"{module}.{node.name}"
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            found.update({t.id: f"{module}.{t.id}" for t in targets if isinstance(t, ast.Name)})
+            found.update(
+                {t.id: f"{module}.{t.id}" for t in targets if isinstance(t, ast.Name)}
+            )
     return found
 
 
@@ -72,10 +80,16 @@ def free_names(source: str, own: str) -> list[str]:
             visit(child, top=False)
 
     visit(symtable.symtable(source, "<answer>", "exec"), top=True)
-    return sorted(n for n in names if n != own and not hasattr(builtins, n) and not n.startswith("__"))
+    return sorted(
+        n
+        for n in names
+        if n != own and not hasattr(builtins, n) and not n.startswith("__")
+    )
 
 
-def import_lines(names: list[str], module: str, bound: Bound, answers: set[str]) -> list[str]:
+def import_lines(
+    names: list[str], module: str, bound: Bound, answers: set[str]
+) -> list[str]:
     """Import statements for what is not there yet. Earlier exercises are there: the learner's own."""
     known, plain, members = origins(module), [], {}
     for name in names:
@@ -87,22 +101,34 @@ def import_lines(names: list[str], module: str, bound: Bound, answers: set[str])
         if origin in answers or bound.names.get(name) == origin:
             continue
         if name in bound.names:
-            raise BuildError(f"{name!r} means {bound.names[name]} in the lesson, but {origin} in {module}")
+            raise BuildError(
+                f"{name!r} means {bound.names[name]} in the lesson, but {origin} in {module}"
+            )
         parent, _, last = origin.rpartition(".")
         if parent and origin not in _plain_imports(module):
-            members.setdefault(parent, []).append(last if last == name else f"{last} as {name}")
+            members.setdefault(parent, []).append(
+                last if last == name else f"{last} as {name}"
+            )
         else:
             plain.append(
-                f"import {origin}" if origin.partition(".")[0] == name else f"import {origin} as {name}"
+                f"import {origin}"
+                if origin.partition(".")[0] == name
+                else f"import {origin} as {name}"
             )
     return sorted(plain) + [
-        f"from {parent} import {', '.join(sorted(m))}" for parent, m in sorted(members.items())
+        f"from {parent} import {', '.join(sorted(m))}"
+        for parent, m in sorted(members.items())
     ]
 
 
 def _plain_imports(module: str) -> set[str]:
     tree = ast.parse(module_path(module).read_text())
-    return {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+    return {
+        alias.name
+        for node in tree.body
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
 
 
 def _without_how(lines: list[str]) -> list[str]:
@@ -122,7 +148,9 @@ def _without_how(lines: list[str]) -> list[str]:
     return kept
 
 
-def _blanked(node: ast.FunctionDef, lines: list[str], keep: tuple[str, ...]) -> list[str]:
+def _blanked(
+    node: ast.FunctionDef, lines: list[str], keep: tuple[str, ...]
+) -> list[str]:
     """The function's lines with everything but signature, docstring, guards and kept lines between markers."""
     body = node.body
     first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
@@ -139,7 +167,9 @@ def _blanked(node: ast.FunctionDef, lines: list[str], keep: tuple[str, ...]) -> 
     inside, at_top = False, True
     for statement in body:
         source = lines[statement.lineno - 1].strip()
-        stays = (at_top and isinstance(statement, ast.Assert)) or any(source.startswith(k) for k in keep)
+        stays = (at_top and isinstance(statement, ast.Assert)) or any(
+            source.startswith(k) for k in keep
+        )
         at_top = at_top and isinstance(statement, ast.Assert)
         if inside == stays:
             out.append(indent + (END if stays else BEGIN))
@@ -159,12 +189,22 @@ def definition(module: str, name: str) -> ast.stmt:
 
 
 def answer_cell(
-    line: str, bound: Bound, answers: set[str], methods: tuple[str, ...] = (), keep: tuple[str, ...] = ()
+    line: str,
+    bound: Bound,
+    answers: set[str],
+    methods: tuple[str, ...] = (),
+    keep: tuple[str, ...] = (),
 ) -> tuple[str, str]:
     """The exercise cell for one import line, and the origin ("course_lib.masks.masked_mean") of its answer."""
     statements = ast.parse(line).body
-    if len(statements) != 1 or not isinstance(statements[0], ast.ImportFrom) or len(statements[0].names) != 1:
-        raise BuildError(f"an exercise cell holds one line `from module import name`, not: {line}")
+    if (
+        len(statements) != 1
+        or not isinstance(statements[0], ast.ImportFrom)
+        or len(statements[0].names) != 1
+    ):
+        raise BuildError(
+            f"an exercise cell holds one line `from module import name`, not: {line}"
+        )
     module, name = statements[0].module, statements[0].names[0].name
     node = definition(module, name)
     lines = module_path(module).read_text().splitlines()
@@ -175,13 +215,20 @@ def answer_cell(
         text = _blanked_class(node, lines, methods, keep)
     source = "\n".join(lines[start - 1 : node.end_lineno])
     imports = import_lines(free_names(source, name), module, bound, answers)
-    return "\n".join([*imports, *([""] * 2 if imports else []), *text]), f"{module}.{name}"
+    return "\n".join(
+        [*imports, *([""] * 2 if imports else []), *text]
+    ), f"{module}.{name}"
 
 
 def _blanked_class(
-    node: ast.ClassDef, lines: list[str], methods: tuple[str, ...], keep: tuple[str, ...]
+    node: ast.ClassDef,
+    lines: list[str],
+    methods: tuple[str, ...],
+    keep: tuple[str, ...],
 ) -> list[str]:
-    functions = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
+    functions = {
+        item.name: item for item in node.body if isinstance(item, ast.FunctionDef)
+    }
     if not methods or set(methods) - set(functions):
         raise BuildError(
             f'{node.name}: name the methods to write, e.g. methods="forward"; it has {sorted(functions)}'

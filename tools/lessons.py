@@ -20,11 +20,13 @@ from nbformat import NotebookNode
 
 from tools.inline import BEGIN, END, ROOT, Bound, BuildError, answer_cell
 
-KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+KERNEL = {
+    "display_name": "Python 3 (ipykernel)",
+    "language": "python",
+    "name": "python3",
+}
 MARKS = ("exercise", "check", "test", "reflect")
-HIDDEN = (
-    "### BEGIN HIDDEN TESTS\nchecks.{lesson}.{name}({name}, seed=checks.grading_seed())\n### END HIDDEN TESTS"
-)
+HIDDEN = "### BEGIN HIDDEN TESTS\nchecks.{lesson}.{name}({name}, seed=checks.grading_seed())\n### END HIDDEN TESTS"
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,16 @@ class Lesson:
 
 def lessons(number: str = "") -> list[Lesson]:
     """All lessons in order, or the one with this number."""
-    found = [Lesson(path) for path in sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))]
-    chosen = [lesson for lesson in found if not number or lesson.number == number.zfill(2)]
+    found = [
+        Lesson(path) for path in sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
+    ]
+    chosen = [
+        lesson for lesson in found if not number or lesson.number == number.zfill(2)
+    ]
     if not chosen:
-        raise BuildError(f"there is no lesson {number}; there are {', '.join(x.number for x in found)}")
+        raise BuildError(
+            f"there is no lesson {number}; there are {', '.join(x.number for x in found)}"
+        )
     return chosen
 
 
@@ -69,7 +77,9 @@ def read(lesson: Lesson) -> NotebookNode:
         try:
             _expand(cell, lesson, bound, answers, seen)
         except (BuildError, SyntaxError) as error:
-            raise BuildError(f"{lesson.path.name}, cell {cell.source.splitlines()[0]!r}: {error}") from error
+            raise BuildError(
+                f"{lesson.path.name}, cell {cell.source.splitlines()[0]!r}: {error}"
+            ) from error
     notebook = nbformat.v4.new_notebook(
         cells=source.cells,
         metadata={
@@ -83,24 +93,39 @@ def read(lesson: Lesson) -> NotebookNode:
     return notebook
 
 
-def _expand(cell: NotebookNode, lesson: Lesson, bound: Bound, answers: set[str], seen: set[str]) -> None:
+def _expand(
+    cell: NotebookNode, lesson: Lesson, bound: Bound, answers: set[str], seen: set[str]
+) -> None:
     marks = {key: value for key, value in cell.metadata.items() if key in MARKS}
-    extra = set(cell.metadata) - set(MARKS) - {"points", "methods", "keep", "tags", "lines_to_next_cell"}
+    extra = (
+        set(cell.metadata)
+        - set(MARKS)
+        - {"points", "methods", "keep", "tags", "lines_to_next_cell"}
+    )
     if len(marks) > 1 or extra:
-        raise BuildError(f"unknown or conflicting cell markers: {sorted([*marks, *extra])}")
+        raise BuildError(
+            f"unknown or conflicting cell markers: {sorted([*marks, *extra])}"
+        )
     options = dict(cell.metadata)
     cell.metadata = (
-        NotebookNode(tags=list(options.get("tags", []))) if options.get("tags") else NotebookNode()
+        NotebookNode(tags=list(options.get("tags", [])))
+        if options.get("tags")
+        else NotebookNode()
     )
     if marks:
         kind, name = next(iter(marks.items()))
-        grade_id = {"exercise": name, "check": f"check_{name}", "test": f"test_{name}", "reflect": name}[kind]
+        grade_id = {
+            "exercise": name,
+            "check": f"check_{name}",
+            "test": f"test_{name}",
+            "reflect": name,
+        }[kind]
         if grade_id in seen:
             raise BuildError(f"two cells are called {grade_id!r}")
         seen.add(grade_id)
-        {"exercise": _exercise, "check": _check, "test": _test, "reflect": _reflect}[kind](
-            cell, name, options, lesson, bound, answers
-        )
+        {"exercise": _exercise, "check": _check, "test": _test, "reflect": _reflect}[
+            kind
+        ](cell, name, options, lesson, bound, answers)
         graded, written = kind in ("check", "reflect"), kind != "check"
         cell.metadata["nbgrader"] = {
             "schema_version": 3,
@@ -138,15 +163,26 @@ def _check(cell, name, options, lesson, bound, answers) -> None:
 
 
 def _test(cell, name, options, lesson, bound, answers) -> None:
-    if BEGIN not in cell.source or END not in cell.source or f"def test_{name}(" not in cell.source:
-        raise BuildError(f"a test cell defines test_{name} with {BEGIN} … {END} around what learners write")
+    if (
+        BEGIN not in cell.source
+        or END not in cell.source
+        or f"def test_{name}(" not in cell.source
+    ):
+        raise BuildError(
+            f"a test cell defines test_{name} with {BEGIN} … {END} around what learners write"
+        )
 
 
 def _reflect(cell, name, options, lesson, bound, answers) -> None:
     question, found, model = cell.source.partition("\nA good answer:")
     if not found:
-        raise BuildError("a reflect cell ends in a paragraph that begins with 'A good answer:'")
-    cell.source = f"{question.rstrip()}\n\n{BEGIN}\n**A good answer:**{model.rstrip()}\n{END}"
+        raise BuildError(
+            "a reflect cell ends in a paragraph that begins with 'A good answer:'"
+        )
+    marks = [
+        f"<!-- {mark.strip('# ')} -->" for mark in (BEGIN, END)
+    ]  # nbgrader sees them, a reader does not
+    cell.source = f"{question.rstrip()}\n\n{marks[0]}\n**A good answer:**{model.rstrip()}\n{marks[1]}"
 
 
 def _give_ids(notebook: NotebookNode) -> None:
@@ -154,7 +190,9 @@ def _give_ids(notebook: NotebookNode) -> None:
     counts: dict[str, int] = {}
     for cell in notebook.cells:
         name = cell.metadata.get("nbgrader", {}).get("grade_id")
-        digest = hashlib.sha256(f"{cell.cell_type}\0{cell.source}".encode()).hexdigest()[:12]
+        digest = hashlib.sha256(
+            f"{cell.cell_type}\0{cell.source}".encode()
+        ).hexdigest()[:12]
         base = re.sub(r"[^a-zA-Z0-9_-]", "-", name)[:60] if name else digest
         counts[base] = counts.get(base, 0) + 1
         cell["id"] = base if counts[base] == 1 else f"{base}-{counts[base]}"
@@ -170,8 +208,12 @@ def inputs(lesson: Lesson) -> str:
     """One hash over everything a committed output was made from: text, imported modules, data, torch."""
     digest = hashlib.sha256()
     for path in sorted(_closure(lesson)):
-        digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
-    torch_pin = re.search(r"^torch==\S+", (ROOT / "requirements.txt").read_text(), re.M)[0]
+        digest.update(
+            f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0"
+        )
+    torch_pin = re.search(
+        r"^torch==\S+", (ROOT / "requirements.txt").read_text(), re.M
+    )[0]
     digest.update(torch_pin.encode())
     return digest.hexdigest()
 
@@ -199,9 +241,16 @@ def imported_modules(path: Path) -> list[Path]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            names = [
+                node.module,
+                *(f"{node.module}.{alias.name}" for alias in node.names),
+            ]
         for name in names:
             if name.split(".")[0] == "course_lib":
                 base = ROOT / Path(*name.split("."))
-                found += [p for p in (base.with_suffix(".py"), base / "__init__.py") if p.exists()]
+                found += [
+                    p
+                    for p in (base.with_suffix(".py"), base / "__init__.py")
+                    if p.exists()
+                ]
     return found

@@ -22,11 +22,15 @@ def row(lesson: Lesson, repository: str) -> str:
     title = re.match(r"# (.+)", opening)[1]
     minutes = re.search(r"[Aa]bout (\d+) minutes", opening)[1]
     graded = [
-        cell.metadata.nbgrader for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")
+        cell.metadata.nbgrader
+        for cell in notebook.cells
+        if cell.metadata.get("nbgrader", {}).get("grade")
     ]
     automatic = sum(not meta.solution for meta in graded)
     measured = notebook.metadata.course.measured
-    memory = f"{measured.memory_mb / 1000:.1f} GB" if measured.memory_mb else "not measured"
+    memory = (
+        f"{measured.memory_mb / 1000:.1f} GB" if measured.memory_mb else "not measured"
+    )
     link = f"[{lesson.number} · {title}](notebooks/{lesson.name}/{lesson.name}.ipynb)"
     cells = [
         link,
@@ -52,7 +56,9 @@ def _links(lesson: Lesson, repository: str) -> str:
 def table() -> str:
     with (ROOT / "pyproject.toml").open("rb") as file:
         repository = tomllib.load(file)["tool"]["course"]["repository"]
-    head = HEAD.format(links=" Open in |" if repository else "", rule="---|" if repository else "")
+    head = HEAD.format(
+        links=" Open in |" if repository else "", rule="---|" if repository else ""
+    )
     return head + "\n".join(row(lesson, repository) for lesson in lessons())
 
 

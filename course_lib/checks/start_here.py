@@ -51,7 +51,9 @@ def softmax(answer, draw):
             "All entries together sum to 1. Every row should, on its own.": powers / 24,
             "The rows do not go through the exponential: these are scores divided by their sum.": scores
             / scores.sum(-1, keepdim=True),
-            "Scores are stretched to lie between 0 and 1, without an exponential.": (scores - least)
+            "Scores are stretched to lie between 0 and 1, without an exponential.": (
+                scores - least
+            )
             / (most - least),
             "The largest score got the smallest probability: the sign in the exponent is turned.": (
                 1 / powers
@@ -60,7 +62,9 @@ def softmax(answer, draw):
             "Each score was squashed by itself (a sigmoid). Probabilities of one row compete: they sum to 1.": powers
             / (1 + powers),
             "These are logarithms of probabilities; take them back to probabilities.": want.log(),
-            "These are powers of 2. The formula has powers of e.": torch.softmax(scores * math.log(2), -1),
+            "These are powers of 2. The formula has powers of e.": torch.softmax(
+                scores * math.log(2), -1
+            ),
             "The exponentials are right; now every row has to be divided by its sum.": (
                 powers,
                 powers / powers.amax(1, keepdim=True),
@@ -70,17 +74,29 @@ def softmax(answer, draw):
             "The scores were divided by something (the largest, their spread, a root) before the exponential. That "
             "changes their differences.": tuple(
                 torch.softmax(scores / size, -1)
-                for size in (most, scores.std(1, keepdim=True), scores.std(1, False, True), math.sqrt(3), 3)
+                for size in (
+                    most,
+                    scores.std(1, keepdim=True),
+                    scores.std(1, False, True),
+                    math.sqrt(3),
+                    3,
+                )
             ),
             "The largest score is subtracted in one half of the quotient only; numerator and denominator need the "
-            "same shift.": (want / powers.amax(1, keepdim=True), want * powers.amax(1, keepdim=True)),
+            "same shift.": (
+                want / powers.amax(1, keepdim=True),
+                want * powers.amax(1, keepdim=True),
+            ),
             "The probabilities are right but sorted; each belongs in the place of its score.": (
                 want.sort().values,
                 want.sort(descending=True).values,
             ),
             "The largest of each column was subtracted, and then the scores of one row no longer have the same "
-            "differences. Each row needs its own largest.": per_column / per_column.sum(1, keepdim=True),
-            "The softmax was taken twice: these are the probabilities of probabilities.": want.softmax(-1),
+            "differences. Each row needs its own largest.": per_column
+            / per_column.sum(1, keepdim=True),
+            "The softmax was taken twice: these are the probabilities of probabilities.": want.softmax(
+                -1
+            ),
             "The winner takes all here (an argmax). The others should keep their share.": torch.tensor(
                 [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
             ),
@@ -100,7 +116,10 @@ def softmax(answer, draw):
                 cube.flatten(1).softmax(-1).view_as(cube),
             ),
             "Negative scores lost their sign, or became 0. A score may be any number; the exponential makes it "
-            "positive.": (torch.softmax(cube.abs(), -1), torch.softmax(cube.relu(), -1)),
+            "positive.": (
+                torch.softmax(cube.abs(), -1),
+                torch.softmax(cube.relu(), -1),
+            ),
         },
         f"On random scores with three dimensions the probabilities differ from torch's (the first row sums to "
         f"{got[0, 0].sum():.3g}). Is every row treated alike, and every score of it?",
@@ -115,7 +134,8 @@ def softmax(answer, draw):
     row = torch.randn(7, generator=draw).double()
     got = ask_tensor(answer, row, shape=(7,))
     expect(
-        got.dtype == torch.float64 and close(got, torch.softmax(row, -1), rtol=1e-13, atol=0),
+        got.dtype == torch.float64
+        and close(got, torch.softmax(row, -1), rtol=1e-13, atol=0),
         "In double precision the later digits are off. Is a small constant added somewhere, or was something "
         "rounded to float32?",
     )
@@ -126,8 +146,16 @@ def _no_score_breaks(answer) -> None:
     """Each row alone, then together, so that what one row does to another has a message of its own."""
     far = torch.tensor([[1000.0, 999.0], [-1000.0, -1001.0]])
     for scores, size, why in (
-        (far[:1], "1000", "the exponential overflows. What may be subtracted from every score of a row"),
-        (far[1:], "-1000", "every exponential vanishes. What may be added to every score of a row"),
+        (
+            far[:1],
+            "1000",
+            "the exponential overflows. What may be subtracted from every score of a row",
+        ),
+        (
+            far[1:],
+            "-1000",
+            "every exponential vanishes. What may be added to every score of a row",
+        ),
     ):
         got = ask_tensor(answer, scores, shape=(1, 2))
         expect(
@@ -140,7 +168,9 @@ def _no_score_breaks(answer) -> None:
             "exponential overflows or vanishes; it does not bring the numbers back.",
         )
         expect(
-            close(got, torch.softmax(scores, -1), rtol=2e-4),  # between 512 and 1024 floats are 6e-5 apart
+            close(
+                got, torch.softmax(scores, -1), rtol=2e-4
+            ),  # between 512 and 1024 floats are 6e-5 apart
             f"Scores near {size} no longer break it, but their probabilities are wrong. Clamping or rescaling scores "
             "changes their differences; the differences must stay.",
         )
@@ -171,7 +201,9 @@ def _no_score_breaks(answer) -> None:
     "would be rounded to 0.",
 )
 def token_logprobs(answer, draw):
-    weights = torch.tensor([[[1.0, 2.0, 5.0], [3.0, 3.0, 2.0]], [[6.0, 1.0, 1.0], [1.0, 5.0, 10.0]]])
+    weights = torch.tensor(
+        [[[1.0, 2.0, 5.0], [3.0, 3.0, 2.0]], [[6.0, 1.0, 1.0], [1.0, 5.0, 10.0]]]
+    )
     logits, ids = weights.log(), torch.tensor([[2, 1], [0, 1]])
     chances = torch.tensor([[5 / 8, 3 / 8], [6 / 8, 5 / 16]])
     want = chances.log()
@@ -188,13 +220,29 @@ def token_logprobs(answer, draw):
             ids,
             shape=(2, 2),
             shapes={
-                (2, 1): "Was something shifted by one position? Here logits and ids already belong together.",
+                (
+                    2,
+                    1,
+                ): "Was something shifted by one position? Here logits and ids already belong together.",
                 (2, 2, 1): "Was the last dimension kept by mistake?",
-                (4,): "The tokens lie in one flat row; give them the shape of ids again.",
-                (2,): "The tokens of a text were summed or averaged; one number for each token is asked for.",
+                (
+                    4,
+                ): "The tokens lie in one flat row; give them the shape of ids again.",
+                (
+                    2,
+                ): "The tokens of a text were summed or averaged; one number for each token is asked for.",
                 (): "All tokens were summed or averaged; one number for each token is asked for.",
-                (2, 2, 3): "These are all words of the vocabulary; pick the one in ids at each position.",
-                (2, 2, 2, 2): "Every position was paired with every id. Each position has one id of its own.",
+                (
+                    2,
+                    2,
+                    3,
+                ): "These are all words of the vocabulary; pick the one in ids at each position.",
+                (
+                    2,
+                    2,
+                    2,
+                    2,
+                ): "Every position was paired with every id. Each position has one id of its own.",
                 (
                     2,
                     2,
@@ -247,19 +295,23 @@ def token_logprobs(answer, draw):
             * (ids != 0),
             "Each number is divided by the number of positions. Lengths come in later, with the average.": want
             / 2,
-            "Each number is divided by the size of the vocabulary; nothing is averaged here.": want / 3,
+            "Each number is divided by the size of the vocabulary; nothing is averaged here.": want
+            / 3,
             "The softmax was taken twice: the function that takes the logarithm has one inside.": said(
                 logits.softmax(-1).log_softmax(-1)
             ),
             "Each score was squashed by itself (a sigmoid). The words of one position compete.": said(
                 functional.logsigmoid(logits)
             ),
-            "These are 1 over the probability (perplexities); the logarithm is asked for.": 1 / chances,
+            "These are 1 over the probability (perplexities); the logarithm is asked for.": 1
+            / chances,
             "1 was added to the probability before the logarithm.": chances.log1p(),
             "ids were transposed: texts and positions have changed places.": said(
                 logits.log_softmax(-1), ids.T
             ),
-            "These are running sums along the text; one number for each token is asked for.": want.cumsum(1),
+            "These are running sums along the text; one number for each token is asked for.": want.cumsum(
+                1
+            ),
             "This is the entropy of each row, negative or not: an average over all words. The said one is asked for.": (
                 torch.special.entr(logits.softmax(-1)).sum(-1),
                 -torch.special.entr(logits.softmax(-1)).sum(-1),
@@ -281,7 +333,9 @@ def token_logprobs(answer, draw):
     negative = -functional.cross_entropy(leaf.transpose(1, 2), ids, reduction="none")
     (negative * weights).sum().backward()
     expect(
-        close(ask_gradient(lambda scores: answer(scores, ids), logits, weights), leaf.grad),
+        close(
+            ask_gradient(lambda scores: answer(scores, ids), logits, weights), leaf.grad
+        ),
         "The values are right, but the gradient is not: was a part detached?",
     )
     _stays_finite(answer)
@@ -289,11 +343,16 @@ def token_logprobs(answer, draw):
 
 def _stays_finite(answer) -> None:
     """One position at a time, then all together, so that what one row does to another has its own message."""
-    rows, said = torch.tensor([[0.0, 200.0], [1000.0, -1000.0], [1000.0, -1000.0]]), torch.tensor([0, 0, 1])
+    rows, said = (
+        torch.tensor([[0.0, 200.0], [1000.0, -1000.0], [1000.0, -1000.0]]),
+        torch.tensor([0, 0, 1]),
+    )
     want = torch.tensor([-200.0, 0.0, -2000.0])
     squeezed = {(): "squeeze() without a dimension removes every dimension of size 1."}
     for row, token, logprob in zip(rows, said, want, strict=True):
-        got = ask_tensor(answer, row.view(1, 1, 2), token.view(1, 1), shape=(1, 1), shapes=squeezed)
+        got = ask_tensor(
+            answer, row.view(1, 1, 2), token.view(1, 1), shape=(1, 1), shapes=squeezed
+        )
         expect(
             got.isfinite().all(),
             f"A token of score {row[token]:.0f} beside one of {row[1 - token]:.0f} gives {got.item():.3g}: a "
@@ -306,7 +365,13 @@ def _stays_finite(answer) -> None:
             f"{logprob:.0f}, not {got.item():.4g}. A small constant under the logarithm, or a clamp, hides how "
             "unlikely it is.",
         )
-    got = ask_tensor(answer, rows.unsqueeze(0), said.unsqueeze(0), shape=(1, 3), shapes={(3,): squeezed[()]})
+    got = ask_tensor(
+        answer,
+        rows.unsqueeze(0),
+        said.unsqueeze(0),
+        shape=(1, 3),
+        shapes={(3,): squeezed[()]},
+    )
     expect(
         close(got, want.unsqueeze(0)),
         "Three positions are right alone and wrong together. Something (a maximum?) is taken over the whole tensor "
@@ -333,27 +398,40 @@ def masked_mean(answer, draw):
             shape=(2,),
             shapes={
                 (): "Is dim used at all? With dim=1 every row has a mean of its own.",
-                (4,): "These are means of the columns; dim is the dimension that disappears.",
-                (2, 1): "The dimension was kept by mistake; dim is the one that disappears.",
+                (
+                    4,
+                ): "These are means of the columns; dim is the dimension that disappears.",
+                (
+                    2,
+                    1,
+                ): "The dimension was kept by mistake; dim is the one that disappears.",
             },
         ),
         torch.tensor([3.0, 6.0]),
         {
-            "The sum is right, but it is divided by all positions. How many does the mask keep?": sums / 4,
+            "The sum is right, but it is divided by all positions. How many does the mask keep?": sums
+            / 4,
             "The mask made no difference.": values.mean(1),
             "The mask is upside down: True keeps.": torch.tensor([7.5, 5.0]),
             "These are sums, not means.": sums,
             "These are counts, not means.": counts,
-            "Every row is divided by the number kept in the whole tensor; each row has its own.": sums / 5,
-            "The sum is divided by the number of rows, not by what the mask keeps.": sums / 2,
+            "Every row is divided by the number kept in the whole tensor; each row has its own.": sums
+            / 5,
+            "The sum is divided by the number of rows, not by what the mask keeps.": sums
+            / 2,
             "The count is one too many: something is added to it against a division by 0.": sums
             / (counts + 1),
             "The count is one too few.": sums / (counts - 1),
-            "Padded values are in the sum; only the count follows the mask.": values.sum(1) / counts,
+            "Padded values are in the sum; only the count follows the mask.": values.sum(
+                1
+            )
+            / counts,
             "A row's first ones were averaged, as many as the mask keeps. The mask says which, not only how many.": torch.tensor(
                 [3.0, 5.0]
             ),
-            "This is the largest kept value of each row, not the mean.": torch.tensor([4.0, 8.0]),
+            "This is the largest kept value of each row, not the mean.": torch.tensor(
+                [4.0, 8.0]
+            ),
         },
         "Of 4, 2, 9, 6 with the last two masked out the mean is 3; your rows differ.",
     )
@@ -364,7 +442,8 @@ def masked_mean(answer, draw):
             mask,
             shape=(),
             shapes=dict.fromkeys(
-                ((2,), (4,), (1, 1)), "With dim=None everything is averaged into one number."
+                ((2,), (4,), (1, 1)),
+                "With dim=None everything is averaged into one number.",
             ),
         ),
         torch.tensor(4.8),
@@ -384,7 +463,9 @@ def masked_mean(answer, draw):
     _padding_has_no_influence(answer)
     values = torch.tensor([[4.0, 2.0, math.nan], [5.0, 7.0, 3.0], [1.0, math.inf, 2.0]])
     shares = torch.tensor([[0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3], [0.0, 0.0, 0.0]])
-    gradient = ask_gradient(lambda leaf: answer(leaf, _mask("110", "111", "000"), dim=1), values)
+    gradient = ask_gradient(
+        lambda leaf: answer(leaf, _mask("110", "111", "000"), dim=1), values
+    )
     expect(
         not gradient.isnan().any(),
         "The values are right, but a nan from the padding comes back in the gradient, and one step of training "
@@ -398,12 +479,17 @@ def masked_mean(answer, draw):
     cube = torch.randn(2, 3, 4, generator=draw)
     kept = torch.rand(2, 3, 4, generator=draw) < 0.6
     for dim, why in (
-        (0, "dim=0 was taken for None. 0 is a dimension too, although Python's `if` takes it for False."),
+        (
+            0,
+            "dim=0 was taken for None. 0 is a dimension too, although Python's `if` takes it for False.",
+        ),
         (1, "dim=1 was taken for None."),
         (-1, "dim=-1 was taken for None; it is the last dimension."),
     ):
         want = _slow_masked_mean(cube, kept, dim)
-        got = ask_tensor(answer, cube, kept, dim=dim, shape=tuple(want.shape), shapes={(): why})
+        got = ask_tensor(
+            answer, cube, kept, dim=dim, shape=tuple(want.shape), shapes={(): why}
+        )
         expect(
             close(got, want),
             f"With three dimensions and dim={dim} it differs from adding the kept numbers one by one.",
@@ -414,9 +500,16 @@ def _padding_has_no_influence(answer) -> None:
     for options, shape in (({"dim": 1}, (1,)), ({}, ())):
 
         def mean(row: list[float], kept: str, options=options, shape=shape) -> Tensor:
-            squeezed = {(): "squeeze() without a dimension removes every dimension of size 1."}
+            squeezed = {
+                (): "squeeze() without a dimension removes every dimension of size 1."
+            }
             return ask_tensor(
-                answer, torch.tensor([row]), _mask(kept), shape=shape, shapes=squeezed, **options
+                answer,
+                torch.tensor([row]),
+                _mask(kept),
+                shape=shape,
+                shapes=squeezed,
+                **options,
             )
 
         expect(
@@ -439,7 +532,13 @@ def _padding_has_no_influence(answer) -> None:
             f"A nan among the kept numbers disappeared: the mean is {got.tolist()}. What the mask keeps has to "
             "show, so that a broken model is noticed; only what it does not keep may be replaced.",
         )
-    got = ask_tensor(answer, torch.tensor([[2.0, 3.0], [4.0, 6.0]]), _mask("00", "11"), dim=1, shape=(2,))
+    got = ask_tensor(
+        answer,
+        torch.tensor([[2.0, 3.0], [4.0, 6.0]]),
+        _mask("00", "11"),
+        dim=1,
+        shape=(2,),
+    )
     expect(
         close(got, torch.tensor([0.0, 5.0])),
         f"A row with nothing kept beside a row with everything kept gives {got.tolist()}; it should give 0 and 5. "
@@ -448,13 +547,18 @@ def _padding_has_no_influence(answer) -> None:
 
 
 def _nothing_is_added_or_rounded(answer) -> None:
-    tiny = ask_tensor(answer, torch.tensor([[2e-6, 4e-6]]), _mask("11"), dim=1, shape=(1,))
+    tiny = ask_tensor(
+        answer, torch.tensor([[2e-6, 4e-6]]), _mask("11"), dim=1, shape=(1,)
+    )
     expect(
-        close(1e6 * tiny, torch.tensor([3.0])), "Tiny numbers lose digits: a constant is added to the sum."
+        close(1e6 * tiny, torch.tensor([3.0])),
+        "Tiny numbers lose digits: a constant is added to the sum.",
     )
     tenth = torch.tensor(0.1, dtype=torch.float64)
     for options, shape in (({"dim": 1}, (1,)), ({}, ())):
-        single = ask_tensor(answer, tenth * torch.tensor([[1, 2]]), _mask("10"), shape=shape, **options)
+        single = ask_tensor(
+            answer, tenth * torch.tensor([[1, 2]]), _mask("10"), shape=shape, **options
+        )
         expect(
             close(single, tenth, rtol=1e-12, atol=0),
             "One kept number must be its own mean, to the last digit of a double. Is a constant added to the count, "
@@ -499,13 +603,22 @@ def pad_batch(answer, draw):
     )
     for wrong, mistake in {
         ("011", "000"): "The mask is upside down: True marks a real token.",
-        ("111", "111"): "The mask is all True, but the first text has one token. Padding has to be False.",
+        (
+            "111",
+            "111",
+        ): "The mask is all True, but the first text has one token. Padding has to be False.",
         ("110", "111"): "The mask keeps one position too many: count positions from 0.",
         ("000", "110"): "The mask keeps one position too few: count positions from 0.",
-        ("001", "111"): "The mask marks the end of the row; the text stands at its beginning.",
+        (
+            "001",
+            "111",
+        ): "The mask marks the end of the row; the text stands at its beginning.",
     }.items():
         expect(not torch.equal(mask, _mask(*wrong)), mistake)
-    expect(torch.equal(mask, _mask("100", "111")), f"For lengths 1 and 3 the mask is {mask.tolist()}.")
+    expect(
+        torch.equal(mask, _mask("100", "111")),
+        f"For lengths 1 and 3 the mask is {mask.tolist()}.",
+    )
     ids, mask = _padded(answer, [[2, 2], [3], [6, 6, 6, 4]])
     expect(
         torch.equal(mask, _mask("1100", "1000", "1111")),
@@ -532,16 +645,22 @@ def pad_batch(answer, draw):
     )
     for texts in ([[3, 4], []], [[], [3, 4]]):
         ids, mask = _padded(answer, texts)
-        rows, kept = [text or [0, 0] for text in texts], [[bool(text)] * 2 for text in texts]
+        rows, kept = (
+            [text or [0, 0] for text in texts],
+            [[bool(text)] * 2 for text in texts],
+        )
         expect(
             ids.tolist() == rows and mask.tolist() == kept,
             "An empty text among others should become a row of padding whose mask is all False.",
         )
     lengths = [int(n) for n in torch.randint(1, 7, (6,), generator=draw)] + [40]
-    texts = [(torch.randint(0, 9, (n,), generator=draw) * 7001).tolist() for n in lengths]
+    texts = [
+        (torch.randint(0, 9, (n,), generator=draw) * 7001).tolist() for n in lengths
+    ]
     ids, mask = _padded(answer, texts)
     expect(
-        [row[keep].tolist() for row, keep in zip(ids, mask, strict=True)] == texts and not ids[~mask].any(),
+        [row[keep].tolist() for row, keep in zip(ids, mask, strict=True)] == texts
+        and not ids[~mask].any(),
         "On random texts, one of them of 40 tokens, the ids that the mask keeps are not the texts that went in, or "
         "the rest is not padding.",
     )
@@ -555,7 +674,10 @@ def _padded(answer, texts: list[list[int]], **options) -> tuple[Tensor, Tensor]:
         f"It returned a {type(result).__name__}; two things are wanted: ids and mask.",
     )
     for part, name in zip(result, ("ids", "mask"), strict=True):
-        expect(isinstance(part, Tensor), f"{name} is a {type(part).__name__}; a tensor is wanted.")
+        expect(
+            isinstance(part, Tensor),
+            f"{name} is a {type(part).__name__}; a tensor is wanted.",
+        )
     ids, mask = result
     expect(
         ids.dtype != torch.bool or mask.dtype == torch.bool,
@@ -568,13 +690,17 @@ def _padded(answer, texts: list[list[int]], **options) -> tuple[Tensor, Tensor]:
         likely = "Texts are the rows and positions the columns; some functions need batch_first to be told."
     elif got[:1] != wanted[:1] and 0 in lengths:
         likely = "An empty text is a text too; it must not disappear."
-    expect(got == wanted, f"For texts of lengths {lengths} ids has shape {got}; wanted is {wanted}. {likely}")
+    expect(
+        got == wanted,
+        f"For texts of lengths {lengths} ids has shape {got}; wanted is {wanted}. {likely}",
+    )
     expect(
         tuple(mask.shape) == wanted,
         f"The mask has shape {tuple(mask.shape)}; it has one entry for every id, {wanted}, not the lengths alone.",
     )
     expect(
-        mask.dtype == torch.bool, f"The mask is made of {mask.dtype}; wanted are True and False (torch.bool)."
+        mask.dtype == torch.bool,
+        f"The mask is made of {mask.dtype}; wanted are True and False (torch.bool).",
     )
     beside = " with an empty text among others" if 0 in lengths else ""
     expect(
@@ -633,8 +759,12 @@ def best_labels(answer, draw):
                 1
             ).values.sigmoid(),
             "These are log-probabilities.": want.log(),
-            "These are exponentials, not yet divided by their sum.": torch.tensor([5.0, 6.0, 4.0]),
-            "These are scores divided by their sum, without the exponential.": logits.max(1).values
+            "These are exponentials, not yet divided by their sum.": torch.tensor(
+                [5.0, 6.0, 4.0]
+            ),
+            "These are scores divided by their sum, without the exponential.": logits.max(
+                1
+            ).values
             / logits.sum(1),
             "These are percentages; a probability is at most 1.": 100 * want,
             "These are probabilities of the first text. Every text has its own row.": torch.tensor(
@@ -644,9 +774,13 @@ def best_labels(answer, draw):
             "This is the probability of the same label each time, not of the winner.": tuple(
                 logits.softmax(1)[:, column] for column in range(3)
             ),
-            "These are probabilities of the unlikeliest label.": torch.tensor([1 / 8, 1 / 9, 1 / 7]),
+            "These are probabilities of the unlikeliest label.": torch.tensor(
+                [1 / 8, 1 / 9, 1 / 7]
+            ),
             "This is what the winner leaves to the others.": 1 - want,
-            "The softmax was taken twice.": torch.softmax(logits.softmax(1), 1).max(1).values,
+            "The softmax was taken twice.": torch.softmax(logits.softmax(1), 1)
+            .max(1)
+            .values,
         },
         f"The labels are right; their probabilities should be 5/8, 6/9 and 4/7, and are {chances}.",
     )
@@ -675,13 +809,16 @@ def best_labels(answer, draw):
         )
     for got in (alone[1], (together[0][1:], together[1][1:])):
         expect(
-            got[0] == ["no"] and close(torch.tensor(got[1]), torch.tensor([0.731059]), rtol=1e-4),
+            got[0] == ["no"]
+            and close(torch.tensor(got[1]), torch.tensor([0.731059]), rtol=1e-4),
             f"Scores -1000 and -999 give {got[0][0]!r} and {got[1][0]}; wanted are 'no' and 0.731. Use your safe "
             "softmax, row by row.",
         )
 
 
-def _labelled(answer, logits: Tensor, labels: tuple[str, ...] | str) -> tuple[list[str], list[float]]:
+def _labelled(
+    answer, logits: Tensor, labels: tuple[str, ...] | str
+) -> tuple[list[str], list[float]]:
     """The answer's labels and probabilities, once the pairs look like pairs."""
     got = ask(answer, logits, labels)
     texts = len(logits)
@@ -690,8 +827,12 @@ def _labelled(answer, logits: Tensor, labels: tuple[str, ...] | str) -> tuple[li
         f"It returned {got!r}, a {type(got).__name__}; wanted is a list with one pair for each text.",
     )
     expect(
-        len(got) != 2 or texts == 2 or not all(isinstance(part, list | tuple | Tensor) for part in got),
-        f"It returned two lists, {got[0]!r} and {got[-1]!r}; wanted is one list of pairs." if got else "",
+        len(got) != 2
+        or texts == 2
+        or not all(isinstance(part, list | tuple | Tensor) for part in got),
+        f"It returned two lists, {got[0]!r} and {got[-1]!r}; wanted is one list of pairs."
+        if got
+        else "",
     )
     expect(
         len(got) == texts,
@@ -746,8 +887,11 @@ def accumulated_mean(answer, draw):
         "The count is right, but padded losses are in the sum.": 60 / 8,
         "The masks are upside down: True keeps.": 29 / 4,
         "A kept 0 was left out of the count. The mask alone says what counts.": 31 / 7,
-        "Pieces are weighed by their number of texts. Texts have different lengths: count tokens.": 17.9 / 4,
-        "Texts weigh the same, whatever their length: this is the mean of their means.": (8 / 3 + 4 + 8 + 3.5)
+        "Pieces are weighed by their number of texts. Texts have different lengths: count tokens.": 17.9
+        / 4,
+        "Texts weigh the same, whatever their length: this is the mean of their means.": (
+            8 / 3 + 4 + 8 + 3.5
+        )
         / 4,
         "This is the sum; divide by the number of kept tokens.": 31.0,
         "The total is divided by the number of pieces.": 31 / 3,
@@ -755,8 +899,10 @@ def accumulated_mean(answer, draw):
         "The total of all pieces is divided by the first piece's count alone.": 31 / 5,
         "The total of all pieces is divided by the last piece's count alone.": 31 / 2,
         "The last piece's total is divided by the count of all.": 7 / 8,
-        "This is the mean of the first piece alone. Does the function return from inside the loop?": 16 / 5,
-        "This is the mean of the last piece alone. Is the total set to 0 in every round?": 7 / 2,
+        "This is the mean of the first piece alone. Does the function return from inside the loop?": 16
+        / 5,
+        "This is the mean of the last piece alone. Is the total set to 0 in every round?": 7
+        / 2,
         "The third piece was forgotten: only two pieces are used.": 24 / 6,
         "The quotient was cut off to a whole number.": 3.0,
         "The piece with a single kept token was left out.": 23 / 7,
@@ -778,7 +924,9 @@ def accumulated_mean(answer, draw):
             f"Six texts cut into pieces of {', '.join(map(str, cut))} give {got:.4f} instead of {want:.4f}. "
             "The result must not depend on the cut.",
         )
-    gradient = ask_gradient(lambda leaf: answer(list(leaf.split((2, 4))), list(mask.split((2, 4)))), rows)
+    gradient = ask_gradient(
+        lambda leaf: answer(list(leaf.split((2, 4))), list(mask.split((2, 4)))), rows
+    )
     expect(
         close(gradient, mask / mask.sum()),
         "The value is right, but the gradient differs from one large batch's: was a piece detached?",
@@ -789,7 +937,9 @@ def accumulated_mean(answer, draw):
         close(got, torch.tensor(2.0)),
         f"With nan in the padding it gives {got}; it should give 2. Multiplying by 0 does not remove a nan.",
     )
-    got = ask_tensor(answer, [hole[0], torch.ones(1, 2)], [_mask("10"), _mask("00")], shape=())
+    got = ask_tensor(
+        answer, [hole[0], torch.ones(1, 2)], [_mask("10"), _mask("00")], shape=()
+    )
     expect(
         close(got, torch.tensor(2.0)),
         f"With a piece that has nothing kept it gives {got}; it should give 2. Such a piece adds nothing to the sum "
@@ -806,7 +956,9 @@ def accumulated_mean(answer, draw):
         f"A nan among the kept losses disappeared: the mean is {got}. A loss that is nan has to show; only padding "
         "may be replaced.",
     )
-    got = ask_tensor(answer, [torch.tensor([[0.1]], dtype=torch.float64)], [_mask("1")], shape=())
+    got = ask_tensor(
+        answer, [torch.tensor([[0.1]], dtype=torch.float64)], [_mask("1")], shape=()
+    )
     expect(
         close(got, torch.tensor(0.1, dtype=torch.float64), rtol=1e-12, atol=0),
         "One kept loss must be its own mean, to the last digit of a double. Is a constant added to the count, or "
@@ -819,7 +971,9 @@ def accumulated_mean(answer, draw):
 
 def _pairs(losses, masks) -> list[tuple[Tensor, Tensor]]:
     for mask in masks:
-        if mask.dtype != torch.bool:  # not an assert: that would look like the test's own
+        if (
+            mask.dtype != torch.bool
+        ):  # not an assert: that would look like the test's own
             raise TypeError(f"a mask consists of True and False, not of {mask.dtype}")
     return [(loss * 1.0, mask) for loss, mask in zip(losses, masks, strict=True)]
 
@@ -841,13 +995,19 @@ def _one_by_one(losses, masks):
 
 def _weighted_means(losses, masks):
     everything = sum(mask.sum() for mask in masks).clamp(min=1)
-    means = [(loss[mask].sum() / mask.sum().clamp(min=1), mask.sum()) for loss, mask in _pairs(losses, masks)]
+    means = [
+        (loss[mask].sum() / mask.sum().clamp(min=1), mask.sum())
+        for loss, mask in _pairs(losses, masks)
+    ]
     return sum(mean * (count / everything) for mean, count in means)
 
 
 def _next_float(losses, masks, towards: float = math.inf):
     result = _select_and_average(losses, masks)
-    step = torch.nextafter(result.detach(), torch.full_like(result, towards)) - result.detach()
+    step = (
+        torch.nextafter(result.detach(), torch.full_like(result, towards))
+        - result.detach()
+    )
     return result + step * (result.detach() != 0)
 
 
@@ -864,7 +1024,9 @@ def _too_small(losses, masks):
 
 
 def _mean_of_means(losses, masks):
-    return torch.stack([loss[mask].mean() for loss, mask in _pairs(losses, masks)]).mean()
+    return torch.stack(
+        [loss[mask].mean() for loss, mask in _pairs(losses, masks)]
+    ).mean()
 
 
 def _counts_padding(losses, masks):
@@ -904,14 +1066,20 @@ def _why_blind(version, calls) -> str | None:
         return "Every call has one piece only, so nothing was put together."
     if about_cuts and all((call == call[:1]).all() for call in together):
         return "The kept losses are all alike, and every average of equal numbers is the same."
-    if version is _mean_of_means and all(len({int(m.sum()) for m in call}) == 1 for call in kept):
+    if version is _mean_of_means and all(
+        len({int(m.sum()) for m in call}) == 1 for call in kept
+    ):
         return "All your pieces keep the same number of tokens, and then their means may be averaged."
-    if version is _weighs_texts and all(len({m.sum().item() / len(m) for m in call}) == 1 for call in kept):
+    if version is _weighs_texts and all(
+        len({m.sum().item() / len(m) for m in call}) == 1 for call in kept
+    ):
         return "All your pieces keep as many tokens per text, so that counting texts is as good as counting tokens."
     if not about_cuts and all(mask.all() for call in kept for mask in call):
         return "Your masks are full of True, so there is no padding that could do harm."
     padding = [
-        loss[~mask] for call in zip(losses, kept, strict=True) for loss, mask in zip(*call, strict=True)
+        loss[~mask]
+        for call in zip(losses, kept, strict=True)
+        for loss, mask in zip(*call, strict=True)
     ]
     if version is _adds_padding and not torch.cat(padding).any():
         return "The padding in your test holds zeros, which nobody notices in a sum."

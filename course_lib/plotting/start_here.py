@@ -4,20 +4,40 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from course_lib.plotting.style import BLUE, GREEN, GREY, INK, ORANGE, RED, Picture, canvas, label
+from course_lib.plotting.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    RED,
+    Picture,
+    canvas,
+    label,
+)
 
-PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # behind a text that lies over lines
+PAPER = {
+    "facecolor": "white",
+    "edgecolor": "none",
+    "pad": 1.5,
+}  # behind a text that lies over lines
 
 
-def overflow(shifts: Sequence[float], naive: Sequence[float], safe: Sequence[float]) -> Picture:
+def overflow(
+    shifts: Sequence[float], naive: Sequence[float], safe: Sequence[float]
+) -> Picture:
     """The same three scores, shifted together: what each formula says about the best one."""
     figure, (axes,) = canvas()
     axes.plot(shifts, safe, color=BLUE, linewidth=6, alpha=0.35)
     axes.plot(shifts, naive, color=RED)
-    broken = next((x for x, p in zip(shifts, naive, strict=True) if np.isnan(p)), shifts[-1])
+    broken = next(
+        (x for x, p in zip(shifts, naive, strict=True) if np.isnan(p)), shifts[-1]
+    )
     axes.axvspan(broken, shifts[-1], color=RED, alpha=0.08)
     axes.text(broken + 1, 0.25, "naive: nan", color=RED, fontsize=10)
-    axes.text(shifts[0] + 2, safe[0] - 0.09, "what the formula means", color=BLUE, fontsize=10)
+    axes.text(
+        shifts[0] + 2, safe[0] - 0.09, "what the formula means", color=BLUE, fontsize=10
+    )
     axes.set_ylim(0, 1)
     label(
         axes,
@@ -32,7 +52,9 @@ def overflow(shifts: Sequence[float], naive: Sequence[float], safe: Sequence[flo
     return Picture(figure, alt)
 
 
-def next_word(words: Sequence[str], probabilities: Sequence[float], temperature: float) -> Picture:
+def next_word(
+    words: Sequence[str], probabilities: Sequence[float], temperature: float
+) -> Picture:
     """The probabilities of the next word at one temperature."""
     figure, (axes,) = canvas(height=2.6)
     bars = axes.barh(words, probabilities, color=BLUE)
@@ -47,10 +69,13 @@ def next_word(words: Sequence[str], probabilities: Sequence[float], temperature:
         if max(probabilities) < 0.3
         else "torn"
     )
-    label(axes, f"Temperature {temperature:.1f}: the model is {mood}", "probability", "")
+    label(
+        axes, f"Temperature {temperature:.1f}: the model is {mood}", "probability", ""
+    )
     top = words[int(np.argmax(probabilities))]
     return Picture(
-        figure, f"Bar chart at temperature {temperature:.1f}: {top} leads with {max(probabilities):.2f}."
+        figure,
+        f"Bar chart at temperature {temperature:.1f}: {top} leads with {max(probabilities):.2f}.",
     )
 
 
@@ -64,7 +89,13 @@ def batch(texts: Sequence[Sequence[str]], mask: np.ndarray) -> Picture:
             axes.add_patch(_box(c, r, real))
             word = texts[r][c] if real else "padding"
             axes.text(
-                c + 0.5, r + 0.5, word, ha="center", va="center", color=INK if real else GREY, fontsize=9
+                c + 0.5,
+                r + 0.5,
+                word,
+                ha="center",
+                va="center",
+                color=INK if real else GREY,
+                fontsize=9,
             )
     axes.set_xlim(0, columns)
     axes.set_ylim(rows, 0)
@@ -99,7 +130,14 @@ def cuts(names: Sequence[str], published: Sequence[float], truth: float) -> Pict
     bars = axes.barh(names, published, color=ORANGE)
     axes.bar_label(bars, [f"{value:.2f}" for value in published], padding=3, fontsize=9)
     axes.axvline(truth, color=BLUE)
-    axes.text(truth, -0.75, f"the batch's mean: {truth:.2f}", color=BLUE, fontsize=9, ha="center")
+    axes.text(
+        truth,
+        -0.75,
+        f"the batch's mean: {truth:.2f}",
+        color=BLUE,
+        fontsize=9,
+        ha="center",
+    )
     axes.set_xlim(0, max(*published, truth) * 1.2)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
@@ -109,9 +147,12 @@ def cuts(names: Sequence[str], published: Sequence[float], truth: float) -> Pict
         "loss that the published formula reports (nats)",
         "",
     )
-    values = ", ".join(f"{name}: {value:.2f}" for name, value in zip(names, published, strict=True))
+    values = ", ".join(
+        f"{name}: {value:.2f}" for name, value in zip(names, published, strict=True)
+    )
     return Picture(
-        figure, f"Reported loss by way of cutting the batch ({values}); the true mean is {truth:.2f}."
+        figure,
+        f"Reported loss by way of cutting the batch ({values}); the true mean is {truth:.2f}.",
     )
 
 
@@ -123,9 +164,15 @@ def learning(live: Sequence[float], recorded: Sequence[Sequence[float]]) -> Pict
     axes.plot(live, color=BLUE)
     chance = float(np.log(2))
     axes.axhline(chance, color=ORANGE, linestyle="--", linewidth=1)
-    axes.text(len(live) * 0.62, chance + 0.02, "a coin toss: ln 2", color=ORANGE, fontsize=9)
     axes.text(
-        len(live) * 0.62, 0.3, "blue: your run, live\ngrey: recorded runs, other seeds", fontsize=9, color=INK
+        len(live) * 0.62, chance + 0.02, "a coin toss: ln 2", color=ORANGE, fontsize=9
+    )
+    axes.text(
+        len(live) * 0.62,
+        0.3,
+        "blue: your run, live\ngrey: recorded runs, other seeds",
+        fontsize=9,
+        color=INK,
     )
     axes.set_ylim(bottom=0)
     label(axes, "From a coin toss to certainty", "training step", "loss (nats)")
@@ -136,12 +183,21 @@ def learning(live: Sequence[float], recorded: Sequence[Sequence[float]]) -> Pict
 def timeline(months: Sequence[str], names: Sequence[str]) -> Picture:
     """Milestones on one axis of years, in staggered rows so that no names collide."""
     years = [int(month[:4]) + (int(month[5:]) - 1) / 12 for month in months]
-    figure, (axes,) = canvas(width=9.5, height=4.4)
+    figure, (axes,) = canvas(width=8, height=4.2)
     rows = _rows(years, names)
     for year, name, row in zip(years, names, rows, strict=True):
         axes.plot([year, year], [0, row], color=GREY, linewidth=0.8, zorder=1)
         axes.plot(year, 0, "o", color=BLUE, markersize=5)
-        axes.text(year + 0.05, row, name, va="center", fontsize=9, color=INK, zorder=3, bbox=PAPER)
+        axes.text(
+            year + 0.05,
+            row,
+            name,
+            va="center",
+            fontsize=9,
+            color=INK,
+            zorder=3,
+            bbox=PAPER,
+        )
     axes.axhline(0, color=BLUE, linewidth=1.5)
     axes.set_ylim(-0.6, max(rows) + 1)
     axes.set_xlim(min(years) - 0.3, max(years) + 1.4)
@@ -149,12 +205,21 @@ def timeline(months: Sequence[str], names: Sequence[str]) -> Picture:
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
     span = round(years[-1] - years[0])
-    label(axes, f"From attention to reasoning in {span} years", "year of the paper or release", "")
-    named = "; ".join(f"{month} {name}" for month, name in zip(months, names, strict=True))
+    label(
+        axes,
+        f"From attention to reasoning in {span} years",
+        "year of the paper or release",
+        "",
+    )
+    named = "; ".join(
+        f"{month} {name}" for month, name in zip(months, names, strict=True)
+    )
     return Picture(figure, f"Timeline: {named}.")
 
 
-def _rows(years: Sequence[float], names: Sequence[str], width: float = 0.105) -> list[int]:
+def _rows(
+    years: Sequence[float], names: Sequence[str], width: float = 0.125
+) -> list[int]:
     """The lowest row in which each name has room to its left and right."""
     taken: dict[int, float] = {}
     rows = []
@@ -179,8 +244,15 @@ def sizes(counts: dict[str, float]) -> Picture:
     axes.set_xscale("log")
     axes.set_xlim(2e7, max(values) * 8)
     ratio = values[-1] / values[0]
-    label(axes, f"The largest is {ratio:,.0f} times the smallest", "parameters (logarithmic)", "")
-    named = ", ".join(f"{name} {_short(value)}" for name, value in zip(names, values, strict=True))
+    label(
+        axes,
+        f"The largest is {ratio:,.0f} times the smallest",
+        "parameters (logarithmic)",
+        "",
+    )
+    named = ", ".join(
+        f"{name} {_short(value)}" for name, value in zip(names, values, strict=True)
+    )
     return Picture(figure, f"Parameter counts: {named}.")
 
 
@@ -194,10 +266,12 @@ def course_map(lessons: Sequence[tuple[str, str, str]], here: str) -> Picture:
 
     parts = list(dict.fromkeys(part for _, _, part in lessons))
     colours = dict(zip(parts, (GREY, BLUE, ORANGE, GREEN, RED), strict=False))
-    figure, (axes,) = canvas(width=9, height=0.62 * ((len(lessons) + 2) // 3) + 1.2)
+    figure, (axes,) = canvas(width=8, height=0.6 * ((len(lessons) + 2) // 3) + 1.2)
     for index, (number, title, part) in enumerate(lessons):
         column, row = index % 3, index // 3
-        x = column if row % 2 == 0 else 2 - column  # there and back again, like a corridor
+        x = (
+            column if row % 2 == 0 else 2 - column
+        )  # there and back again, like a corridor
         box = FancyBboxPatch(
             (x + 0.03, row + 0.14),
             0.9,
@@ -210,16 +284,33 @@ def course_map(lessons: Sequence[tuple[str, str, str]], here: str) -> Picture:
         axes.add_patch(box)
         ink = "white" if number == here else INK
         axes.text(
-            x + 0.48, row + 0.44, f"{number}  {title}", ha="center", va="center", fontsize=9.5, color=ink
+            x + 0.48,
+            row + 0.44,
+            f"{number}  {title}",
+            ha="center",
+            va="center",
+            fontsize=9.5,
+            color=ink,
         )
     for index in range(len(lessons) - 1):
         _step(axes, index)
     for index, part in enumerate(parts):
-        axes.text(0.03 + index * 3 / len(parts), -0.15, f"■ {part}", color=colours[part], fontsize=9.5)
+        axes.text(
+            0.03 + index * 3 / len(parts),
+            -0.15,
+            f"■ {part}",
+            color=colours[part],
+            fontsize=9.5,
+        )
     axes.set_xlim(0, 3)
     axes.set_ylim((len(lessons) + 2) // 3, -0.4)
     axes.axis("off")
-    return Picture(figure, "Map of the course: " + "; ".join(f"{n} {t} ({p})" for n, t, p in lessons) + ".")
+    return Picture(
+        figure,
+        "Map of the course: "
+        + "; ".join(f"{n} {t} ({p})" for n, t, p in lessons)
+        + ".",
+    )
 
 
 def _step(axes, index: int) -> None:
@@ -233,5 +324,8 @@ def _step(axes, index: int) -> None:
         start = (x + (0.96 if forward == 1 else 0.0), row + 0.44)
         end = (start[0] + 0.05 * forward, row + 0.44)
     axes.annotate(
-        "", xy=end, xytext=start, arrowprops={"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0}
+        "",
+        xy=end,
+        xytext=start,
+        arrowprops={"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0},
     )

@@ -1,6 +1,7 @@
 """One look for every figure: labelled axes, a title that states the finding, colours for all eyes.
 
-Figures are wrapped in a Picture, which says in words what they show to those who cannot see them.
+Figures are wrapped in a Picture, which says in words what they show to those who
+cannot see them.
 """
 
 import base64
@@ -13,7 +14,14 @@ from matplotlib.figure import Figure
 from PIL import Image  # matplotlib needs it too
 
 # Okabe and Ito's palette: distinguishable with any colour vision, and ordered by lightness for grey print
-INK, BLUE, ORANGE, GREEN, RED, GREY = "#222222", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
+INK, BLUE, ORANGE, GREEN, RED, GREY = (
+    "#222222",
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#999999",
+)
 COLOURS = (BLUE, ORANGE, GREEN, RED)
 INCH = 100  # pixels of the page
 SHARPNESS = 1.5  # pixels of the picture for each of them: fine on a dense screen, small in a notebook
@@ -39,28 +47,39 @@ SETTINGS = {
 class Picture:
     """A finished figure and, in words, what it shows. The last line of a cell displays it.
 
-    JupyterLab 4.6 and nbconvert give image/png no alt text, whatever its metadata say, but both prefer
-    text/html: so the picture is there twice, once with its words. tools/build.py reads the metadata.
+    JupyterLab 4.6 and nbconvert give image/png no alt text, whatever its metadata
+    say, but both prefer text/html: so the picture is there twice, once with its
+    words. tools/build.py reads the metadata.
     """
 
     def __init__(self, figure: Figure, alt: str):
         self.alt = alt
         self.png = _png(figure)
-        self.width, self.height = (round(inches * INCH) for inches in figure.get_size_inches())
+        self.width, self.height = (
+            round(inches * INCH) for inches in figure.get_size_inches()
+        )
 
     def html(self) -> str:
         size = f'width="{self.width}" height="{self.height}" style="max-width: 100%; height: auto"'
         return f'<img alt="{html.escape(self.alt)}" {size} src="data:image/png;base64,{self._base64()}">'
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict, dict]:
-        data = {"text/html": self.html(), "image/png": self._base64(), "text/plain": self.alt}
-        return data, {"image/png": {"alt": self.alt, "width": self.width, "height": self.height}}
+        data = {
+            "text/html": self.html(),
+            "image/png": self._base64(),
+            "text/plain": self.alt,
+        }
+        return data, {
+            "image/png": {"alt": self.alt, "width": self.width, "height": self.height}
+        }
 
     def _base64(self) -> str:
         return base64.b64encode(self.png).decode()
 
 
-def canvas(columns: int = 1, width: float = 7.0, height: float = 3.2, **options) -> tuple[Figure, list[Axes]]:
+def canvas(
+    columns: int = 1, width: float = 7.0, height: float = 3.2, **options
+) -> tuple[Figure, list[Axes]]:
     """A figure in the course's style, with its axes in a row; nothing global is touched."""
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(width, height), layout="constrained")

@@ -12,10 +12,16 @@ class Table:
         self.rows = [[_plain(value) for value in row] for row in rows]
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th style="text-align:left">{html.escape(name)}</th>' for name in self.columns)
+        head = "".join(
+            f'<th style="text-align:left">{html.escape(name)}</th>'
+            for name in self.columns
+        )
         body = "".join(
             "<tr>"
-            + "".join(f'<td style="text-align:left">{html.escape(value)}</td>' for value in row)
+            + "".join(
+                f'<td style="text-align:left">{html.escape(value)}</td>'
+                for value in row
+            )
             + "</tr>"
             for row in self.rows
         )
@@ -25,7 +31,8 @@ class Table:
         lines = [self.columns, *self.rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
         return "\n".join(
-            "  ".join(f"{v:{w}}" for v, w in zip(line, widths, strict=True)).rstrip() for line in lines
+            "  ".join(f"{v:{w}}" for v, w in zip(line, widths, strict=True)).rstrip()
+            for line in lines
         )
 
 
@@ -34,6 +41,4 @@ def _plain(value: object) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return " / ".join(map(str, value))
     return str(value)

@@ -8,7 +8,9 @@ from IPython.display import display
 from course_lib.plotting.style import Picture
 
 
-def slider(start: float, low: float, high: float, step: float, label: str) -> widgets.FloatSlider:
+def slider(
+    start: float, low: float, high: float, step: float, label: str
+) -> widgets.FloatSlider:
     """A slider with its name in full beside it."""
     decimals = len(f"{step:f}".rstrip("0").partition(".")[2])
     return widgets.FloatSlider(
@@ -30,7 +32,9 @@ def explore(draw: Callable[..., Picture], **controls: widgets.Widget) -> None:
         return draw(**{name: control.value for name, control in controls.items()})
 
     still = picture()
-    shown = widgets.HTML(still.html())  # widgets.Image has no alt text, and stretches over the page
+    shown = widgets.HTML(
+        still.html()
+    )  # widgets.Image has no alt text, and stretches over the page
 
     def redraw(_: dict) -> None:
         shown.value = picture().html()

@@ -26,14 +26,25 @@ def quiz(*questions: Question) -> None:
     """Show the questions with a choice each; an answer is explained at once, right or wrong."""
     count = widgets.HTML(f"<i>0 of {len(questions)} answered</i>")
     right: dict[int, bool] = {}
-    rows = [_row(number, question, right, count, len(questions)) for number, question in enumerate(questions)]
-    still = "".join(_still(number, question) for number, question in enumerate(questions))
+    rows = [
+        _row(number, question, right, count, len(questions))
+        for number, question in enumerate(questions)
+    ]
+    still = "".join(
+        _still(number, question) for number, question in enumerate(questions)
+    )
     plain = "\n".join(f"{q.text} ({' / '.join(sorted(q.options))})" for q in questions)
-    show_live(widgets.VBox([*rows, count]), {"text/html": still, "text/plain": plain}, {})
+    show_live(
+        widgets.VBox([*rows, count]), {"text/html": still, "text/plain": plain}, {}
+    )
 
 
 def _row(
-    number: int, question: Question, right: dict[int, bool], count: widgets.HTML, total: int
+    number: int,
+    question: Question,
+    right: dict[int, bool],
+    count: widgets.HTML,
+    total: int,
 ) -> widgets.VBox:
     choice = widgets.ToggleButtons(options=sorted(question.options), value=None)
     choice.style.button_width = "auto"
@@ -47,7 +58,9 @@ def _row(
 
     choice.observe(chosen, names="value")
     asked = widgets.HTML(f"<b>{number + 1}.</b> {_set(question.text)}")
-    return widgets.VBox([asked, choice, answer], layout=widgets.Layout(margin="0 0 0.8em 0"))
+    return widgets.VBox(
+        [asked, choice, answer], layout=widgets.Layout(margin="0 0 0.8em 0")
+    )
 
 
 def _verdict(is_right: bool, question: Question) -> str:
@@ -61,7 +74,9 @@ def _still(number: int, question: Question) -> str:
     options = " · ".join(html.escape(option) for option in sorted(question.options))
     answer = f"<b>{html.escape(question.options[0])}</b>. {_set(question.why)}"
     fold = f"<details><summary>answer</summary>{answer}</details>"
-    return f"<div><b>{number + 1}.</b> {_set(question.text)}<br>{options}{fold}</div><br>"
+    return (
+        f"<div><b>{number + 1}.</b> {_set(question.text)}<br>{options}{fold}</div><br>"
+    )
 
 
 def _set(text: str) -> str:

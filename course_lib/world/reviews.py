@@ -1,7 +1,8 @@
 """Guests of the town's café say what they think: short reviews whose verdict is known exactly.
 
-Verdicts follow from the words, so every claim about a classifier can be checked. Held-out reviews pair
-things with adjectives that never met in training, although both words were seen.
+Verdicts follow from the words, so every claim about a classifier can be checked.
+Held-out reviews pair things with adjectives that never met in training, although both
+words were seen.
 """
 
 import random
@@ -30,7 +31,9 @@ def reviews(held_out: bool = False) -> list[tuple[str, int]]:
         for verdict, words in ((1, GOOD), (0, BAD)):
             for j, word in enumerate(words):
                 if ((i + j) % 4 == 0) == held_out:
-                    chosen += [(form.format(thing=thing, word=word), verdict) for form in FORMS]
+                    chosen += [
+                        (form.format(thing=thing, word=word), verdict) for form in FORMS
+                    ]
     return chosen
 
 

@@ -53,7 +53,9 @@ def sum_as_a_matrix_product(scores):
 
 @battery.right("softmax")
 def normalised_by_functional(scores):
-    return functional.normalize((scores - scores.amax(-1, keepdim=True)).exp(), p=1, dim=-1)
+    return functional.normalize(
+        (scores - scores.amax(-1, keepdim=True)).exp(), p=1, dim=-1
+    )
 
 
 @battery.right("softmax")
@@ -467,7 +469,9 @@ def all_ids_at_all_positions(logits, ids):
 
 @battery.wrong("token_logprobs", says="text 1 with position 1|hand in hand")
 def texts_and_positions_in_step(logits, ids):
-    return logits.log_softmax(-1)[torch.arange(ids.shape[0]), torch.arange(ids.shape[1]), ids]
+    return logits.log_softmax(-1)[
+        torch.arange(ids.shape[0]), torch.arange(ids.shape[1]), ids
+    ]
 
 
 @battery.wrong("token_logprobs", says="reshap|view")
@@ -478,7 +482,9 @@ def viewed_where_transposed_was_meant(logits, ids):
 
 @battery.wrong("token_logprobs", says="id 0")
 def id_zero_ignored(logits, ids):
-    return -functional.cross_entropy(logits.transpose(1, 2), ids, ignore_index=0, reduction="none")
+    return -functional.cross_entropy(
+        logits.transpose(1, 2), ids, ignore_index=0, reduction="none"
+    )
 
 
 @battery.wrong("token_logprobs", says="first text")
@@ -518,7 +524,9 @@ def summed_over_the_text(logits, ids):
 
 @battery.wrong("token_logprobs", says="flat")
 def left_flat(logits, ids):
-    return -functional.cross_entropy(logits.flatten(0, 1), ids.flatten(), reduction="none")
+    return -functional.cross_entropy(
+        logits.flatten(0, 1), ids.flatten(), reduction="none"
+    )
 
 
 @battery.wrong("token_logprobs", says="round")
@@ -536,7 +544,9 @@ def logits_shifted_in_place(logits, ids):
 def made_of_items(logits, ids):
     table = logits.log_softmax(-1)
     B, T = ids.shape
-    return torch.tensor([[table[b, t, ids[b, t]].item() for t in range(T)] for b in range(B)])
+    return torch.tensor(
+        [[table[b, t, ids[b, t]].item() for t in range(T)] for b in range(B)]
+    )
 
 
 @battery.wrong("token_logprobs", says="detached")
@@ -558,7 +568,9 @@ def by_where(values, mask, dim=None):
 @battery.right("masked_mean")
 def by_masked_sum(values, mask, dim=None):
     count = library_masks.masked_sum(mask.long(), mask, dim)
-    return library_masks.masked_sum(values, mask, dim) / torch.maximum(count, torch.ones_like(count))
+    return library_masks.masked_sum(values, mask, dim) / torch.maximum(
+        count, torch.ones_like(count)
+    )
 
 
 @battery.right("masked_mean")
@@ -567,8 +579,12 @@ def one_number_at_a_time(values, mask, dim=None):
         return one_number_at_a_time(values.flatten(), mask.flatten(), 0)
     rows, kept = values.movedim(dim, -1), mask.movedim(dim, -1)
     found = []
-    for row, keep in zip(rows.reshape(-1, rows.shape[-1]), kept.reshape(-1, rows.shape[-1]), strict=True):
-        numbers = [number for number, real in zip(row, keep.tolist(), strict=True) if real]
+    for row, keep in zip(
+        rows.reshape(-1, rows.shape[-1]), kept.reshape(-1, rows.shape[-1]), strict=True
+    ):
+        numbers = [
+            number for number, real in zip(row, keep.tolist(), strict=True) if real
+        ]
         found.append(sum(numbers) / len(numbers) if numbers else row.new_zeros(()))
     return torch.stack(found).reshape(rows.shape[:-1])
 
@@ -580,7 +596,9 @@ def in_double_by_einsum(values, mask, dim=None):
     wide = values.masked_fill(~mask, 0).double().movedim(dim, -1)
     weights = mask.double().movedim(dim, -1)
     count = weights.sum(-1)
-    means = torch.einsum("...t,...t->...", wide, weights) / torch.where(count > 0, count, 1.0)
+    means = torch.einsum("...t,...t->...", wide, weights) / torch.where(
+        count > 0, count, 1.0
+    )
     return means.to(values.dtype)
 
 
@@ -592,7 +610,9 @@ def selected_and_split(values, mask, dim=None):
     rows, kept = values.movedim(dim, -1), mask.movedim(dim, -1)
     counts = kept.sum(-1)
     parts = rows[kept].split(counts.flatten().tolist())
-    return torch.stack([part.sum() / max(1, len(part)) for part in parts]).reshape(counts.shape)
+    return torch.stack([part.sum() / max(1, len(part)) for part in parts]).reshape(
+        counts.shape
+    )
 
 
 @battery.right("masked_mean")
@@ -600,7 +620,9 @@ def mean_over_share(values, mask, dim=None):
     """The plain mean of what is left, over the share that is left."""
     dims = tuple(range(values.dim())) if dim is None else (dim,)
     share = mask.to(values.dtype).mean(dims)
-    return values.masked_fill(~mask, 0).mean(dims) / torch.where(share > 0, share, torch.ones_like(share))
+    return values.masked_fill(~mask, 0).mean(dims) / torch.where(
+        share > 0, share, torch.ones_like(share)
+    )
 
 
 @battery.right("masked_mean")
@@ -665,7 +687,9 @@ def first_ones_instead_of_kept_ones(values, mask, dim=None):
     rows, kept = values.movedim(dim, -1), mask.movedim(dim, -1)
     width = rows.shape[-1]
     pairs = zip(rows.reshape(-1, width), kept.reshape(-1, width), strict=True)
-    return torch.stack([row[: keep.sum()].mean() for row, keep in pairs]).reshape(rows.shape[:-1])
+    return torch.stack([row[: keep.sum()].mean() for row, keep in pairs]).reshape(
+        rows.shape[:-1]
+    )
 
 
 @battery.wrong("masked_mean", says="Multiplying by 0")
@@ -678,7 +702,9 @@ def dot_product_with_the_mask(values, mask, dim=None):
     if dim is None:
         values, mask, dim = values.flatten(), mask.flatten(), 0
     weights = mask.to(values.dtype)
-    totals = torch.einsum("...t,...t->...", values.movedim(dim, -1), weights.movedim(dim, -1))
+    totals = torch.einsum(
+        "...t,...t->...", values.movedim(dim, -1), weights.movedim(dim, -1)
+    )
     return totals / weights.sum(dim).clamp(min=1)
 
 
@@ -695,7 +721,9 @@ def every_nan_made_zero(values, mask, dim=None):
 
 @battery.wrong("masked_mean", says="nan among the kept")
 def nan_of_the_result_made_zero(values, mask, dim=None):
-    return (_along(values.masked_fill(~mask, 0), dim) / _along(mask, dim)).nan_to_num(0.0)
+    return (_along(values.masked_fill(~mask, 0), dim) / _along(mask, dim)).nan_to_num(
+        0.0
+    )
 
 
 @battery.wrong("masked_mean", says="0 divided by 0")
@@ -749,7 +777,9 @@ def negative_taken_for_none(values, mask, dim=None):
 def dimension_kept(values, mask, dim=None):
     if dim is None:
         return values.masked_fill(~mask, 0).sum() / mask.sum().clamp(min=1)
-    return values.masked_fill(~mask, 0).sum(dim, keepdim=True) / mask.sum(dim, keepdim=True).clamp(min=1)
+    return values.masked_fill(~mask, 0).sum(dim, keepdim=True) / mask.sum(
+        dim, keepdim=True
+    ).clamp(min=1)
 
 
 @battery.wrong("masked_mean", says=r"flat")
@@ -760,17 +790,25 @@ def selection_averaged_along_dim(values, mask, dim=None):
 @battery.wrong("masked_mean", says="yes or no")
 def guarded_by_pythons_if(values, mask, dim=None):
     count = _along(mask, dim)
-    return _along(values.masked_fill(~mask, 0), dim) / count if count > 0 else torch.tensor(0.0)
+    return (
+        _along(values.masked_fill(~mask, 0), dim) / count
+        if count > 0
+        else torch.tensor(0.0)
+    )
 
 
 @battery.wrong("masked_mean", says="constant")
 def constant_in_the_count(values, mask, dim=None):
-    return _along(values.masked_fill(~mask, 0), dim) / (_along(mask.to(values.dtype), dim) + 1e-8)
+    return _along(values.masked_fill(~mask, 0), dim) / (
+        _along(mask.to(values.dtype), dim) + 1e-8
+    )
 
 
 @battery.wrong("masked_mean", says="constant")
 def constant_in_the_sum(values, mask, dim=None):
-    return (_along(values.masked_fill(~mask, 0), dim) + 1e-8) / _along(mask, dim).clamp(min=1)
+    return (_along(values.masked_fill(~mask, 0), dim) + 1e-8) / _along(mask, dim).clamp(
+        min=1
+    )
 
 
 @battery.wrong("masked_mean", says="round")
@@ -816,7 +854,9 @@ def items(values, mask, dim=None):
 def by_pad_sequence(sequences, pad_id=0):
     texts = [torch.tensor(sequence, dtype=torch.long) for sequence in sequences]
     ids = pad_sequence(texts, batch_first=True, padding_value=pad_id)
-    mask = pad_sequence([torch.ones_like(text, dtype=torch.bool) for text in texts], batch_first=True)
+    mask = pad_sequence(
+        [torch.ones_like(text, dtype=torch.bool) for text in texts], batch_first=True
+    )
     return ids, mask
 
 
@@ -824,7 +864,10 @@ def by_pad_sequence(sequences, pad_id=0):
 def by_lists(sequences, pad_id=0):
     width = max(map(len, sequences))
     ids = [sequence + [pad_id] * (width - len(sequence)) for sequence in sequences]
-    mask = [[True] * len(sequence) + [False] * (width - len(sequence)) for sequence in sequences]
+    mask = [
+        [True] * len(sequence) + [False] * (width - len(sequence))
+        for sequence in sequences
+    ]
     return torch.tensor(ids), torch.tensor(mask)
 
 
@@ -832,7 +875,9 @@ def by_lists(sequences, pad_id=0):
 def by_zip_longest(sequences, pad_id=0):
     padded = list(zip(*itertools.zip_longest(*sequences, fillvalue=None), strict=True))
     mask = torch.tensor([[number is not None for number in row] for row in padded])
-    ids = torch.tensor([[pad_id if number is None else number for number in row] for row in padded])
+    ids = torch.tensor(
+        [[pad_id if number is None else number for number in row] for row in padded]
+    )
     return ids, mask
 
 
@@ -841,7 +886,9 @@ def by_numpy(sequences, pad_id=0):
     lengths = np.array([len(sequence) for sequence in sequences])
     mask = np.arange(lengths.max())[None, :] < lengths[:, None]
     ids = np.full(mask.shape, pad_id, dtype=np.int64)
-    ids[mask] = np.concatenate([np.array(sequence, dtype=np.int64) for sequence in sequences])
+    ids[mask] = np.concatenate(
+        [np.array(sequence, dtype=np.int64) for sequence in sequences]
+    )
     return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
@@ -849,7 +896,9 @@ def by_numpy(sequences, pad_id=0):
 def by_functional_pad(sequences, pad_id=0):
     width = max(len(sequence) for sequence in sequences)
     rows = [
-        functional.pad(torch.tensor(sequence).long(), (0, width - len(sequence)), value=pad_id)
+        functional.pad(
+            torch.tensor(sequence).long(), (0, width - len(sequence)), value=pad_id
+        )
         for sequence in sequences
     ]
     lengths = torch.tensor([[len(sequence)] for sequence in sequences])
@@ -860,7 +909,9 @@ def by_functional_pad(sequences, pad_id=0):
 def by_marking_padding_first(sequences, pad_id=0):
     """Token ids are never negative, so -1 can mark padding for a while."""
     width = max(len(sequence) for sequence in sequences)
-    ids = torch.tensor([[*sequence, *[-1] * (width - len(sequence))] for sequence in sequences])
+    ids = torch.tensor(
+        [[*sequence, *[-1] * (width - len(sequence))] for sequence in sequences]
+    )
     mask = ids >= 0
     return ids.where(mask, torch.tensor(pad_id)), mask
 
@@ -870,7 +921,9 @@ def by_marking_padding_first(sequences, pad_id=0):
 
 def _rows(sequences, pad_id, width=None):
     width = max(map(len, sequences)) if width is None else width
-    return torch.tensor([(sequence + [pad_id] * width)[:width] for sequence in sequences])
+    return torch.tensor(
+        [(sequence + [pad_id] * width)[:width] for sequence in sequences]
+    )
 
 
 def _lengths(sequences):
@@ -884,7 +937,9 @@ def _mask(sequences):
 @battery.wrong("pad_batch", says="on the left")
 def padded_on_the_left(sequences, pad_id=0):
     width = max(map(len, sequences))
-    ids = torch.tensor([[pad_id] * (width - len(sequence)) + sequence for sequence in sequences])
+    ids = torch.tensor(
+        [[pad_id] * (width - len(sequence)) + sequence for sequence in sequences]
+    )
     return ids, _mask(sequences).flip(1)
 
 
@@ -1053,7 +1108,10 @@ def lists_lengthened_in_place(sequences, pad_id=0):
 @battery.wrong("pad_batch", says="own tokens")
 def filled_with_the_last_token(sequences, pad_id=0):
     width = max(map(len, sequences))
-    ids = [(sequence + (sequence[-1:] or [pad_id]) * width)[:width] for sequence in sequences]
+    ids = [
+        (sequence + (sequence[-1:] or [pad_id]) * width)[:width]
+        for sequence in sequences
+    ]
     return torch.tensor(ids), _mask(sequences)
 
 
@@ -1063,7 +1121,9 @@ def filled_with_the_last_token(sequences, pad_id=0):
 @battery.right("best_labels")
 def by_maximum_of_torch_softmax(logits, labels):
     best = torch.softmax(logits, -1).max(-1)
-    return [(labels[i], p.item()) for i, p in zip(best.indices, best.values, strict=True)]
+    return [
+        (labels[i], p.item()) for i, p in zip(best.indices, best.values, strict=True)
+    ]
 
 
 @battery.right("best_labels")
@@ -1081,26 +1141,38 @@ def by_numpy_in_double(logits, labels):
     scores = logits.numpy().astype(np.float64)
     powers = np.exp(scores - scores.max(1, keepdims=True))
     chances = powers / powers.sum(1, keepdims=True)
-    return [(labels[i], float(row[i])) for i, row in zip(chances.argmax(1), chances, strict=True)]
+    return [
+        (labels[i], float(row[i]))
+        for i, row in zip(chances.argmax(1), chances, strict=True)
+    ]
 
 
 @battery.right("best_labels")
 def in_log_space(logits, labels):
     winners = logits.argmax(-1, keepdim=True)
     chances = (logits.gather(-1, winners) - logits.logsumexp(-1, keepdim=True)).exp()
-    return list(zip([labels[i] for i in winners.flatten()], chances.flatten().tolist(), strict=True))
+    return list(
+        zip(
+            [labels[i] for i in winners.flatten()],
+            chances.flatten().tolist(),
+            strict=True,
+        )
+    )
 
 
 @battery.right("best_labels")
 def by_topk(logits, labels):
     values, places = logits.softmax(1).topk(1)
-    return tuple((labels[places[row, 0]], float(values[row, 0])) for row in range(len(logits)))
+    return tuple(
+        (labels[places[row, 0]], float(values[row, 0])) for row in range(len(logits))
+    )
 
 
 @battery.right("best_labels")
 def by_sorted_pairs(logits, labels):
     return [
-        max(zip(labels, row, strict=True), key=lambda pair: pair[1]) for row in logits.softmax(-1).tolist()
+        max(zip(labels, row, strict=True), key=lambda pair: pair[1])
+        for row in logits.softmax(-1).tolist()
     ]
 
 
@@ -1108,7 +1180,10 @@ def by_sorted_pairs(logits, labels):
 
 
 def _pairs(winners, chances, labels):
-    return [(labels[i], float(p)) for i, p in zip(winners.tolist(), chances.tolist(), strict=True)]
+    return [
+        (labels[i], float(p))
+        for i, p in zip(winners.tolist(), chances.tolist(), strict=True)
+    ]
 
 
 @battery.wrong("best_labels", says="raw score")
@@ -1120,7 +1195,9 @@ def scores_for_probabilities(logits, labels):
 @battery.wrong("best_labels", says="over the texts")
 def normalised_over_the_batch(logits, labels):
     winners = logits.argmax(-1)
-    return _pairs(winners, logits.softmax(0)[torch.arange(len(logits)), winners], labels)
+    return _pairs(
+        winners, logits.softmax(0)[torch.arange(len(logits)), winners], labels
+    )
 
 
 @battery.wrong("best_labels", says="over the texts")
@@ -1180,7 +1257,9 @@ def numpys_numbers(logits, labels):
 @battery.wrong("best_labels", says="is a str.*float")
 def formatted(logits, labels):
     best = logits.softmax(-1).max(-1)
-    return [(labels[i], f"{p:.3f}") for i, p in zip(best.indices, best.values, strict=True)]
+    return [
+        (labels[i], f"{p:.3f}") for i, p in zip(best.indices, best.values, strict=True)
+    ]
 
 
 @battery.wrong("best_labels", says="is a list.*float")
@@ -1191,7 +1270,9 @@ def all_probabilities(logits, labels):
 @battery.wrong("best_labels", says="the other way round|label first")
 def probability_before_label(logits, labels):
     best = logits.softmax(-1).max(-1)
-    return [(p, labels[i]) for i, p in zip(best.indices, best.values.tolist(), strict=True)]
+    return [
+        (p, labels[i]) for i, p in zip(best.indices, best.values.tolist(), strict=True)
+    ]
 
 
 @battery.wrong("best_labels", says="unlikeliest")
@@ -1244,7 +1325,10 @@ def a_dictionary_of_labels(logits, labels):
 @battery.wrong("best_labels", says="pair.*'label'")
 def dictionaries_as_in_transformers(logits, labels):
     best = logits.softmax(-1).max(-1)
-    return [{"label": label, "score": p} for label, p in _pairs(best.indices, best.values, labels)]
+    return [
+        {"label": label, "score": p}
+        for label, p in _pairs(best.indices, best.values, labels)
+    ]
 
 
 @battery.wrong("best_labels", says="zip object")
@@ -1256,13 +1340,17 @@ def a_zip_never_walked(logits, labels):
 @battery.wrong("best_labels", says="round")
 def rounded_to_two_digits(logits, labels):
     best = logits.softmax(-1).max(-1)
-    return [(label, round(p, 2)) for label, p in _pairs(best.indices, best.values, labels)]
+    return [
+        (label, round(p, 2)) for label, p in _pairs(best.indices, best.values, labels)
+    ]
 
 
 @battery.wrong("best_labels", says="round")
 def rounded_to_four_digits_(logits, labels):
     best = logits.softmax(-1).max(-1)
-    return [(label, round(p, 4)) for label, p in _pairs(best.indices, best.values, labels)]
+    return [
+        (label, round(p, 4)) for label, p in _pairs(best.indices, best.values, labels)
+    ]
 
 
 @battery.wrong("best_labels", says="percent")
@@ -1325,9 +1413,14 @@ def totals_in_a_loop(losses, masks):
 @battery.right("accumulated_mean")
 def means_weighted_by_tokens(losses, masks):
     counts = [mask.sum() for mask in masks]
-    means = [library_masks.masked_mean(loss, mask) for loss, mask in zip(losses, masks, strict=True)]
+    means = [
+        library_masks.masked_mean(loss, mask)
+        for loss, mask in zip(losses, masks, strict=True)
+    ]
     everything = sum(counts).clamp(min=1)
-    return sum(mean * (count / everything) for mean, count in zip(means, counts, strict=True))
+    return sum(
+        mean * (count / everything) for mean, count in zip(means, counts, strict=True)
+    )
 
 
 @battery.right("accumulated_mean")
@@ -1335,20 +1428,29 @@ def each_piece_divided_by_all_tokens(losses, masks):
     """As num_items_in_batch does it: every piece is divided by the count of the whole batch."""
     tokens = max(1, sum(mask.sum().item() for mask in masks))
     return torch.stack(
-        [loss.masked_fill(~mask, 0).sum() / tokens for loss, mask in zip(losses, masks, strict=True)]
+        [
+            loss.masked_fill(~mask, 0).sum() / tokens
+            for loss, mask in zip(losses, masks, strict=True)
+        ]
     ).sum()
 
 
 @battery.right("accumulated_mean")
 def concatenated_and_masked(losses, masks):
     return library_masks.masked_mean(
-        torch.cat([loss.flatten() for loss in losses]), torch.cat([mask.flatten() for mask in masks])
+        torch.cat([loss.flatten() for loss in losses]),
+        torch.cat([mask.flatten() for mask in masks]),
     )
 
 
 @battery.right("accumulated_mean")
 def in_double_by_matrix_product(losses, masks):
-    loss = torch.cat([loss.masked_fill(~mask, 0).flatten() for loss, mask in zip(losses, masks, strict=True)])
+    loss = torch.cat(
+        [
+            loss.masked_fill(~mask, 0).flatten()
+            for loss, mask in zip(losses, masks, strict=True)
+        ]
+    )
     mask = torch.cat([mask.flatten() for mask in masks]).double()
     return (loss.double() @ mask / mask.sum().clamp(min=1)).to(loss.dtype)
 
@@ -1381,7 +1483,9 @@ def _tokens(masks):
 
 @battery.wrong("accumulated_mean", says="mean of the pieces' means")
 def mean_of_means(losses, masks):
-    means = [library_masks.masked_mean(loss, mask) for loss, mask in _zipped(losses, masks)]
+    means = [
+        library_masks.masked_mean(loss, mask) for loss, mask in _zipped(losses, masks)
+    ]
     return sum(means) / len(means)
 
 
@@ -1395,7 +1499,9 @@ def scaled_by_accumulation_steps(losses, masks):
 
 @battery.wrong("accumulated_mean", says="sum of the pieces' means")
 def sum_of_means(losses, masks):
-    return sum(library_masks.masked_mean(loss, mask) for loss, mask in _zipped(losses, masks))
+    return sum(
+        library_masks.masked_mean(loss, mask) for loss, mask in _zipped(losses, masks)
+    )
 
 
 @battery.wrong("accumulated_mean", says="All positions are counted")
@@ -1415,14 +1521,20 @@ def padding_in_the_sum(losses, masks):
 
 @battery.wrong("accumulated_mean", says="weighed by their number of texts")
 def weighted_by_texts(losses, masks):
-    means = [library_masks.masked_mean(loss, mask) * len(loss) for loss, mask in _zipped(losses, masks)]
+    means = [
+        library_masks.masked_mean(loss, mask) * len(loss)
+        for loss, mask in _zipped(losses, masks)
+    ]
     return sum(means) / sum(len(loss) for loss in losses)
 
 
 @battery.wrong("accumulated_mean", says="Texts weigh the same")
 def mean_of_text_means(losses, masks):
     return torch.cat(
-        [library_masks.masked_mean(loss, mask, dim=1) for loss, mask in _zipped(losses, masks)]
+        [
+            library_masks.masked_mean(loss, mask, dim=1)
+            for loss, mask in _zipped(losses, masks)
+        ]
     ).mean()
 
 
@@ -1464,9 +1576,9 @@ def returned_inside_the_loop(losses, masks):
 
 @battery.wrong("accumulated_mean", says="upside down")
 def masks_inverted(losses, masks):
-    return sum(loss.masked_fill(mask, 0).sum() for loss, mask in _zipped(losses, masks)) / _tokens(
-        [~mask for mask in masks]
-    )
+    return sum(
+        loss.masked_fill(mask, 0).sum() for loss, mask in _zipped(losses, masks)
+    ) / _tokens([~mask for mask in masks])
 
 
 @battery.wrong("accumulated_mean", says="whole number|cut off")
@@ -1486,7 +1598,9 @@ def first_two_pieces(losses, masks):
 
 @battery.wrong("accumulated_mean", says="nan in the padding")
 def losses_times_masks(losses, masks):
-    return sum((loss * mask).sum() for loss, mask in _zipped(losses, masks)) / _tokens(masks)
+    return sum((loss * mask).sum() for loss, mask in _zipped(losses, masks)) / _tokens(
+        masks
+    )
 
 
 @battery.wrong("accumulated_mean", says="nothing kept")
@@ -1507,7 +1621,9 @@ def nothing_at_all_gives_nan(losses, masks):
 
 @battery.wrong("accumulated_mean", says="nan among the kept")
 def nan_of_the_mean_made_zero(losses, masks):
-    return (sum(_sums(losses, masks)) / sum(mask.sum() for mask in masks)).nan_to_num(0.0)
+    return (sum(_sums(losses, masks)) / sum(mask.sum() for mask in masks)).nan_to_num(
+        0.0
+    )
 
 
 @battery.wrong("accumulated_mean", says="kept 0")
@@ -1523,7 +1639,9 @@ def items_added(losses, masks):
 
 @battery.wrong("accumulated_mean", says="no gradient")
 def items_in_a_new_tensor(losses, masks):
-    return torch.tensor(sum(total.item() for total in _sums(losses, masks)) / _tokens(masks).item())
+    return torch.tensor(
+        sum(total.item() for total in _sums(losses, masks)) / _tokens(masks).item()
+    )
 
 
 @battery.wrong("accumulated_mean", says="gradient")
@@ -1539,7 +1657,9 @@ def a_list_of_one(losses, masks):
 
 @battery.wrong("accumulated_mean", says="constant")
 def constant_in_the_token_count(losses, masks):
-    return sum(_sums(losses, masks)) / (sum(mask.sum().double() for mask in masks) + 1e-8)
+    return sum(_sums(losses, masks)) / (
+        sum(mask.sum().double() for mask in masks) + 1e-8
+    )
 
 
 @battery.wrong("accumulated_mean", says="round")
@@ -1568,7 +1688,10 @@ def lists_emptied(losses, masks):
 
 
 def _two_pieces():
-    losses = [torch.tensor([[1.0, 2.0, 3.0], [2.0, 90.0, 90.0]]), torch.tensor([[12.0, 50.0, 50.0]])]
+    losses = [
+        torch.tensor([[1.0, 2.0, 3.0], [2.0, 90.0, 90.0]]),
+        torch.tensor([[12.0, 50.0, 50.0]]),
+    ]
     masks = [
         torch.tensor([[True, True, True], [True, False, False]]),
         torch.tensor([[True, False, False]]),
@@ -1587,12 +1710,17 @@ def test_against_one_large_batch(accumulated_mean):
     rows = torch.rand(5, 4, generator=generator) * 3
     mask = torch.arange(4) < torch.tensor([[4], [1], [2], [4], [3]])
     for cut in ([5], [1, 4], [2, 1, 2]):
-        torch.testing.assert_close(accumulated_mean(rows.split(cut), mask.split(cut)), rows[mask].mean())
+        torch.testing.assert_close(
+            accumulated_mean(rows.split(cut), mask.split(cut)), rows[mask].mean()
+        )
 
 
 @battery.right("test_accumulated_mean")
 def test_with_numpy_and_nan_in_the_padding(accumulated_mean):
-    losses = [torch.tensor([[1.0, 3.0], [5.0, math.nan]]), torch.tensor([[10.0, math.inf]])]
+    losses = [
+        torch.tensor([[1.0, 3.0], [5.0, math.nan]]),
+        torch.tensor([[10.0, math.inf]]),
+    ]
     masks = [torch.tensor([[True, True], [True, False]]), torch.tensor([[True, False]])]
     result = accumulated_mean(losses, masks)
     np.testing.assert_allclose(float(result), 19 / 4, rtol=1e-5)
@@ -1614,7 +1742,10 @@ def test_in_three_parts_with_nothing_kept_and_gradient(mean):
 @battery.right("test_accumulated_mean")
 def test_with_whole_numbers_and_pieces_of_different_width(accumulated_mean):
     losses = [torch.tensor([[2, 4, 6], [8, 99, 99]]), torch.tensor([[30, 99]])]
-    masks = [torch.tensor([[True, True, True], [True, False, False]]), torch.tensor([[True, False]])]
+    masks = [
+        torch.tensor([[True, True, True], [True, False, False]]),
+        torch.tensor([[True, False]]),
+    ]
     assert abs(float(accumulated_mean(losses, masks)) - 10) < 1e-3
 
 
@@ -1625,7 +1756,9 @@ def test_by_a_loop_over_numbers(accumulated_mean):
     for loss, mask in zip(losses, masks, strict=True):
         for row, real in zip(loss.tolist(), mask.tolist(), strict=True):
             kept += [number for number, keep in zip(row, real, strict=True) if keep]
-    assert torch.isclose(accumulated_mean(losses, masks), torch.tensor(sum(kept) / len(kept)))
+    assert torch.isclose(
+        accumulated_mean(losses, masks), torch.tensor(sum(kept) / len(kept))
+    )
 
 
 # --- test_accumulated_mean: wrong -------------------------------------------------------------------
@@ -1677,7 +1810,10 @@ def test_with_a_wide_tolerance(accumulated_mean):
 
 @battery.wrong("test_accumulated_mean", says="no assert objects")
 def test_in_parentheses(accumulated_mean):
-    condition_and_words = (abs(accumulated_mean(*_two_pieces()) - 4) < 1e-4, "the mean is 4")
+    condition_and_words = (
+        abs(accumulated_mean(*_two_pieces()) - 4) < 1e-4,
+        "the mean is 4",
+    )
     assert condition_and_words
 
 
@@ -1729,20 +1865,32 @@ def test_with_full_masks(accumulated_mean):
 
 @battery.wrong("test_accumulated_mean", says="padding.*zeros")
 def test_with_zeros_in_the_padding(accumulated_mean):
-    losses = [torch.tensor([[1.0, 2.0, 3.0], [2.0, 0.0, 0.0]]), torch.tensor([[12.0, 0.0, 0.0]])]
+    losses = [
+        torch.tensor([[1.0, 2.0, 3.0], [2.0, 0.0, 0.0]]),
+        torch.tensor([[12.0, 0.0, 0.0]]),
+    ]
     assert abs(accumulated_mean(losses, _two_pieces()[1]) - 4) < 1e-4
 
 
 @battery.wrong("test_accumulated_mean", says="alike")
 def test_with_equal_losses(accumulated_mean):
     losses, masks = _two_pieces()
-    assert abs(accumulated_mean([torch.ones_like(loss) for loss in losses], masks) - 1) < 1e-4
+    assert (
+        abs(accumulated_mean([torch.ones_like(loss) for loss in losses], masks) - 1)
+        < 1e-4
+    )
 
 
 @battery.wrong("test_accumulated_mean", says="as many tokens per text")
 def test_with_as_many_tokens_in_every_text(accumulated_mean):
-    losses = [torch.tensor([[1.0, 3.0, 90.0], [2.0, 4.0, 90.0]]), torch.tensor([[10.0, 10.0, 50.0]])]
-    masks = [torch.tensor([[True, True, False]] * 2), torch.tensor([[True, True, False]])]
+    losses = [
+        torch.tensor([[1.0, 3.0, 90.0], [2.0, 4.0, 90.0]]),
+        torch.tensor([[10.0, 10.0, 50.0]]),
+    ]
+    masks = [
+        torch.tensor([[True, True, False]] * 2),
+        torch.tensor([[True, True, False]]),
+    ]
     assert abs(accumulated_mean(losses, masks) - 5) < 1e-4
 
 
@@ -1801,4 +1949,6 @@ def test_that_calls_it_otherwise(accumulated_mean):
 @battery.wrong("test_accumulated_mean", says="calls course_lib's own")
 def test_against_the_library(accumulated_mean):
     losses, masks = _two_pieces()
-    assert torch.isclose(accumulated_mean(losses, masks), library_masks.accumulated_mean(losses, masks))
+    assert torch.isclose(
+        accumulated_mean(losses, masks), library_masks.accumulated_mean(losses, masks)
+    )

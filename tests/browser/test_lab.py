@@ -30,17 +30,28 @@ FRESH, SAVED, STUDENT = (
     "saved.ipynb",
     f"{NAME}.ipynb",
 )  # desk.check_mine knows the last by its name
-COPIES = {FRESH: SOLUTION, SAVED: SOLUTION, STUDENT: ROOT / "notebooks" / NAME / f"{NAME}.ipynb"}
+COPIES = {
+    FRESH: SOLUTION,
+    SAVED: SOLUTION,
+    STUDENT: ROOT / "notebooks" / NAME / f"{NAME}.ipynb",
+}
 CHROMIUM = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    None,
 )
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+]
 SETTINGS = {  # JupyterLab's own: no question about news, no save that the test did not ask for
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "docmanager-extension/plugin": {"autosave": False},
 }
 pytestmark = pytest.mark.skipif(  # tests/conftest.py makes a failure of it in CI
-    not CHROMIUM, reason="no Chromium here; install one, or name it in the variable CHROMIUM"
+    not CHROMIUM,
+    reason="no Chromium here; install one, or name it in the variable CHROMIUM",
 )
 
 
@@ -78,7 +89,10 @@ def _server(folder: Path, port: int) -> Iterator[str]:
         "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
         "IPYTHONDIR": "ipython",
     }
-    environment = {**os.environ, **{name: str(folder / place) for name, place in own.items()}}
+    environment = {
+        **os.environ,
+        **{name: str(folder / place) for name, place in own.items()},
+    }
     environment["COURSE_PROFILE"] = "quick"
     options = [
         "--allow-root",
@@ -94,7 +108,9 @@ def _server(folder: Path, port: int) -> Iterator[str]:
     log = folder / "server.log"
     with log.open("w") as output:
         command = [sys.executable, "-m", "jupyterlab", *options]
-        server = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
         try:
             _wait_for(f"http://127.0.0.1:{port}/api/status?token=t", server, log)
             yield f"http://127.0.0.1:{port}"
@@ -121,9 +137,15 @@ class Browser:
         self.outside: list[str] = []
         self.errors: list[str] = []
         page.context.route("**/*", self._local_only)
-        page.on("websocket", lambda socket: self._note(socket.url.replace("ws://", "http://")))
+        page.on(
+            "websocket",
+            lambda socket: self._note(socket.url.replace("ws://", "http://")),
+        )
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        page.on(
+            "console",
+            lambda m: self.errors.append(m.text) if m.type == "error" else None,
+        )
         page.goto(f"{address}/lab?token=t&reset")
         page.wait_for_function("() => window.jupyterapp?.shell")
         page.evaluate("() => jupyterapp.restored")
@@ -167,11 +189,17 @@ class Notebook:
         return nbformat.reads(text, 4).cells
 
     def run_all(self) -> None:
-        self.page.evaluate("() => jupyterapp.commands.execute('notebook:run-all-cells')")
+        self.page.evaluate(
+            "() => jupyterapp.commands.execute('notebook:run-all-cells')"
+        )
 
     def cell(self, words: str) -> "Cell":
         """The first code cell that holds these words."""
-        found = (i for i, c in enumerate(self.cells()) if c.cell_type == "code" and words in c.source)
+        found = (
+            i
+            for i, c in enumerate(self.cells())
+            if c.cell_type == "code" and words in c.source
+        )
         return self.at(next(found))
 
     def at(self, index: int) -> "Cell":
@@ -243,12 +271,18 @@ def student(browser) -> Notebook:
 # --- the solution -----------------------------------------------------------------------------------
 
 
-def test_run_all_numbers_every_cell_of_the_solution_without_an_error_or_a_warning(solution):
+def test_run_all_numbers_every_cell_of_the_solution_without_an_error_or_a_warning(
+    solution,
+):
     for cell in solution.cells():
         if cell.cell_type == "code":
             assert cell.execution_count, f"never ran:\n{cell.source}"
-            assert not [output for output in cell.outputs if output.output_type == "error"], cell.source
-            assert not [output for output in cell.outputs if output.get("name") == "stderr"], cell.source
+            assert not [
+                output for output in cell.outputs if output.output_type == "error"
+            ], cell.source
+            assert not [
+                output for output in cell.outputs if output.get("name") == "stderr"
+            ], cell.source
 
 
 def test_an_arrow_key_on_the_slider_redraws_the_picture_and_its_words(solution):
@@ -265,7 +299,9 @@ def test_an_arrow_key_on_the_slider_redraws_the_picture_and_its_words(solution):
 
 def test_a_live_picture_is_not_stretched(solution):
     picture = solution.cell("controls.explore(").output.locator("img")
-    assert picture.evaluate("image => image.naturalWidth / image.width") == pytest.approx(1.5, abs=0.01)
+    assert picture.evaluate(
+        "image => image.naturalWidth / image.width"
+    ) == pytest.approx(1.5, abs=0.01)
 
 
 def test_the_quiz_explains_right_and_wrong_answers_and_counts_the_first_try(solution):
@@ -293,11 +329,16 @@ NAIVE = """from torch import Tensor
 def softmax(scores: Tensor) -> Tensor:
     exponentials = scores.exp()
     return exponentials / exponentials.sum(dim=-1, keepdim=True)"""
-RIGHT = NAIVE.replace("scores.exp()", "(scores - scores.amax(dim=-1, keepdim=True)).exp()")
+RIGHT = NAIVE.replace(
+    "scores.exp()", "(scores - scores.amax(dim=-1, keepdim=True)).exp()"
+)
 
 
 def test_a_wrong_answer_is_told_in_a_few_red_lines_and_a_right_one_is_praised(student):
-    exercise, check = student.cell("def softmax("), student.cell("checks.start_here.softmax(")
+    exercise, check = (
+        student.cell("def softmax("),
+        student.cell("checks.start_here.softmax("),
+    )
     exercise.write(NAIVE)
     exercise.run()
     check.run()
@@ -319,7 +360,9 @@ def test_the_last_cell_asks_to_save_first_and_then_checks_the_saved_copy(student
     last.says("Save with Ctrl+S")
     assert "Checking" not in last.output.text_content()
     student.page.keyboard.press("Control+S")
-    student.page.wait_for_function("() => !jupyterapp.shell.currentWidget.context.model.dirty")
+    student.page.wait_for_function(
+        "() => !jupyterapp.shell.currentWidget.context.model.dirty"
+    )
     last.run()
     last.says("softmax                      3 of 3")
     last.says("Not ready to hand in:")
@@ -328,7 +371,9 @@ def test_the_last_cell_asks_to_save_first_and_then_checks_the_saved_copy(student
 # --- what is saved ----------------------------------------------------------------------------------
 
 
-def test_a_saved_solution_shows_still_pictures_and_folded_answers_where_widgets_were(browser):
+def test_a_saved_solution_shows_still_pictures_and_folded_answers_where_widgets_were(
+    browser,
+):
     notebook = browser.open(SAVED)
     picture = notebook.cell("controls.explore(").output.locator("img")
     assert picture.get_attribute("alt").startswith("Bar chart at temperature 1.0")
@@ -340,13 +385,22 @@ def test_a_saved_solution_shows_still_pictures_and_folded_answers_where_widgets_
     assert not notebook.panel.locator(".noUi-handle").count()
 
 
-def test_every_picture_says_what_it_shows_in_lab_and_in_a_page_made_by_nbconvert(browser):
+def test_every_picture_says_what_it_shows_in_lab_and_in_a_page_made_by_nbconvert(
+    browser,
+):
     from nbconvert import HTMLExporter
 
     notebook = browser.open(SAVED)
-    drawn = [i for i, cell in enumerate(notebook.cells()) if "image/png" in str(cell.get("outputs", ""))]
+    drawn = [
+        i
+        for i, cell in enumerate(notebook.cells())
+        if "image/png" in str(cell.get("outputs", ""))
+    ]
     in_lab = [notebook.at(i).output.locator("img").get_attribute("alt") for i in drawn]
     page, _ = HTMLExporter().from_filename(SOLUTION)
     in_page = re.findall(r'<img alt="([^"]*)"', page)
     assert len(in_lab) == len(in_page) == len(re.findall("<img ", page)) > 5
-    assert all(len(words) > 20 and not words.startswith("No description") for words in in_lab + in_page)
+    assert all(
+        len(words) > 20 and not words.startswith("No description")
+        for words in in_lab + in_page
+    )

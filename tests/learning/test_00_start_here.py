@@ -14,7 +14,14 @@ from course_lib import pipeline
 from course_lib.masks import masked_mean
 from course_lib.pipeline import BagOfWords, WordVocabulary, pad_batch
 from course_lib.world.reviews import reviews, twisted_reviews
-from tests.learning.harness import at_least, at_most, exactly, is_recorded, over_seeds, record
+from tests.learning.harness import (
+    at_least,
+    at_most,
+    exactly,
+    is_recorded,
+    over_seeds,
+    record,
+)
 
 pytestmark = pytest.mark.slow
 LESSON = "00_start_here"
@@ -32,7 +39,12 @@ def preprocess(texts):
 @torch.no_grad()
 def accuracy(model, pairs):
     logits = model(*preprocess([text for text, _ in pairs]))
-    return (logits.argmax(1) == torch.tensor([verdict for _, verdict in pairs])).float().mean().item()
+    return (
+        (logits.argmax(1) == torch.tensor([verdict for _, verdict in pairs]))
+        .float()
+        .mean()
+        .item()
+    )
 
 
 def plain_mean(values, mask, dim):
@@ -46,15 +58,23 @@ def neighbour_effect(model, mean):
     candidate.load_state_dict(model.state_dict())
     alone = torch.cat([candidate(*preprocess([text])) for text in SHORT]).softmax(1)
     together = candidate(*preprocess([*SHORT, RAMBLING]))[:-1].softmax(1)
-    return (alone.argmax(1) != together.argmax(1)).sum().item(), (alone - together).abs().max().item()
+    return (alone.argmax(1) != together.argmax(1)).sum().item(), (
+        alone - together
+    ).abs().max().item()
 
 
 def train(seed):
     model = BagOfWords(len(VOCABULARY), labels=2, mean=masked_mean)
     targets = torch.tensor([verdict for _, verdict in TRAIN])
-    losses = pipeline.train_classifier(model, *preprocess([text for text, _ in TRAIN]), targets, STEPS)
-    half = next((step for step, loss in enumerate(losses) if loss < math.log(2) / 2), math.nan)
-    masked, plain = (neighbour_effect(model, mean) for mean in (masked_mean, plain_mean))
+    losses = pipeline.train_classifier(
+        model, *preprocess([text for text, _ in TRAIN]), targets, STEPS
+    )
+    half = next(
+        (step for step, loss in enumerate(losses) if loss < math.log(2) / 2), math.nan
+    )
+    masked, plain = (
+        neighbour_effect(model, mean) for mean in (masked_mean, plain_mean)
+    )
     return {"loss": losses}, {
         "held-out accuracy": accuracy(model, HELD_OUT),
         "accuracy on twisted reviews": accuracy(model, TWISTED),
@@ -87,12 +107,16 @@ def test_the_loss_starts_at_a_coin_toss_and_is_halved_within_forty_steps(runs):
 
 
 def test_twisted_reviews_are_read_right_exactly_half_the_time(runs):
-    exactly(runs, "accuracy on twisted reviews", 0.5)  # the same bag twice, with opposite verdicts
+    exactly(
+        runs, "accuracy on twisted reviews", 0.5
+    )  # the same bag twice, with opposite verdicts
 
 
 def test_with_the_masked_mean_no_neighbour_changes_a_verdict(eight_runs):
     exactly(eight_runs, "verdicts changed, masked mean", 0)
-    at_most(eight_runs, "probability moved, masked mean", 1e-5)  # rounding of sums of other lengths
+    at_most(
+        eight_runs, "probability moved, masked mean", 1e-5
+    )  # rounding of sums of other lengths
 
 
 def test_with_a_plain_mean_a_long_neighbour_moves_every_model_and_changes_verdicts_of_six_in_eight(

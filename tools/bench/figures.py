@@ -11,7 +11,9 @@ from math import comb, exp, log
 CONFIDENCE = 0.99  # not 0.95: the table has many rows, and one in twenty would be wrong by chance
 
 
-def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
+def median_interval(
+    values: Sequence[float], confidence: float = CONFIDENCE
+) -> tuple[float, float]:
     """The k-th smallest and k-th largest value, which enclose the true median with this confidence.
 
     All n values lie on one side of it like n coins that all show heads: each end fails with probability
@@ -21,7 +23,9 @@ def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> 
     while outside <= 1 - confidence:
         k += 1
         outside += 2 * comb(n, k) / 2**n
-    assert k, f"{n} values are too few for an interval of {confidence:.0%}; 8 are the fewest for 99 %"
+    assert k, (
+        f"{n} values are too few for an interval of {confidence:.0%}; 8 are the fewest for 99 %"
+    )
     return sorted(values)[k - 1], sorted(values)[n - k]
 
 

@@ -49,19 +49,31 @@ class Claim:
 
 def in_words(size: dict[str, int | str]) -> str:
     """{"V": 2048, "mode": "forward"} as "V = 2,048, forward"."""
-    return ", ".join(f"{key} = {value:,}" if isinstance(value, int) else value for key, value in size.items())
+    return ", ".join(
+        f"{key} = {value:,}" if isinstance(value, int) else value
+        for key, value in size.items()
+    )
 
 
-def require_same(claim: Claim, size: dict[str, int | str], ours: Side, theirs: Side) -> None:
+def require_same(
+    claim: Claim, size: dict[str, int | str], ours: Side, theirs: Side
+) -> None:
     """Stop unless both sides return tensors of the same shapes and, to within atol, of the same values."""
     where = f"{claim.name} at {in_words(size)}"
-    results = [result if isinstance(result, tuple) else (result,) for result in (ours(), theirs())]
+    results = [
+        result if isinstance(result, tuple) else (result,)
+        for result in (ours(), theirs())
+    ]
     shapes = [[tuple(tensor.shape) for tensor in result] for result in results]
     if shapes[0] != shapes[1]:
-        raise Mismatch(f"{where}: ours gives shapes {shapes[0]}, theirs {shapes[1]}. Nothing was timed.")
+        raise Mismatch(
+            f"{where}: ours gives shapes {shapes[0]}, theirs {shapes[1]}. Nothing was timed."
+        )
     worst = max((a - b).abs().max().item() for a, b in zip(*results, strict=True))
     if not worst <= claim.atol:  # nan is no agreement either
-        raise Mismatch(f"{where}: results differ by {worst:.2g}, allowed is {claim.atol}. Nothing was timed.")
+        raise Mismatch(
+            f"{where}: results differ by {worst:.2g}, allowed is {claim.atol}. Nothing was timed."
+        )
 
 
 def repeats_needed(function: Side, clock: Callable[[], float]) -> int:
@@ -73,7 +85,10 @@ def repeats_needed(function: Side, clock: Callable[[], float]) -> int:
 
 
 def measure(
-    ours: Side, theirs: Side, pairs: int = PAIRS, clock: Callable[[], float] = time.perf_counter
+    ours: Side,
+    theirs: Side,
+    pairs: int = PAIRS,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[float]:
     """One ratio for each pair: ours, theirs, theirs, ours, ours, theirs and so on."""
     sides = {"ours": ours, "theirs": theirs}
@@ -84,14 +99,18 @@ def measure(
     for pair in range(pairs):
         took = {}
         for name in ("ours", "theirs") if pair % 2 == 0 else ("theirs", "ours"):
-            took[name] = Timer(sides[name], timer=clock).timeit(repeats[name]) / repeats[name]
+            took[name] = (
+                Timer(sides[name], timer=clock).timeit(repeats[name]) / repeats[name]
+            )
         ratios.append(took["ours"] / took["theirs"])
     return ratios
 
 
 def ratios_by_size(claim: Claim, seed: int, **options) -> list[list[float]]:
     """What one process contributes: for each size, the results compared, then a ratio for each pair."""
-    torch.set_num_threads(1)  # other work may share the cores, and threads would wait for each other
+    torch.set_num_threads(
+        1
+    )  # other work may share the cores, and threads would wait for each other
     found = []
     for size in claim.sizes:
         ours, theirs = claim.prepare(seed, **size)
@@ -113,14 +132,26 @@ def run(
     **options,
 ) -> dict:
     """Compare and measure every size in every process, with its number as seed; write FOLDER/NAME.json."""
-    result = {"name": claim.name, "claim": claim.sentence, "faster": claim.faster, "machine": machine()}
-    found = [start(partial(ratios_by_size, claim, seed, **options)) for seed in range(processes)]
-    by_size = [list(ratios) for ratios in zip(*found, strict=True)]  # one list per process
+    result = {
+        "name": claim.name,
+        "claim": claim.sentence,
+        "faster": claim.faster,
+        "machine": machine(),
+    }
+    found = [
+        start(partial(ratios_by_size, claim, seed, **options))
+        for seed in range(processes)
+    ]
+    by_size = [
+        list(ratios) for ratios in zip(*found, strict=True)
+    ]  # one list per process
     result["rows"] = [
         {"size": in_words(size), **summary(ratios), "ratios": ratios}
         for size, ratios in zip(claim.sizes, by_size, strict=True)
     ]
     one_line = re.compile(r"\[[-+\d.e,\s]+\]")  # each list of numbers
-    text = one_line.sub(lambda found: json.dumps(json.loads(found[0])), json.dumps(result, indent=1))
+    text = one_line.sub(
+        lambda found: json.dumps(json.loads(found[0])), json.dumps(result, indent=1)
+    )
     (folder / f"{claim.name}.json").write_text(text + "\n")
     return result

@@ -11,7 +11,14 @@ def machine() -> dict[str, str | int | float]:
     """Processor, cores and versions; no name of any computer."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in lines
+            if line.startswith("model name")
+        ),
+        "",
+    )
     return {
         "processor": model or platform.machine(),
         "cores": os.cpu_count() or 1,

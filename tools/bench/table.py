@@ -26,7 +26,9 @@ def verdict(interval: Sequence[float], faster: bool) -> str:
     if low <= 1 <= high:
         return "no difference measured"
     took = "less" if high < 1 else "more"
-    return f"{took} time, " + ("as claimed" if (took == "less") == faster else "against the claim")
+    return f"{took} time, " + (
+        "as claimed" if (took == "less") == faster else "against the claim"
+    )
 
 
 def between(ends: Sequence[float]) -> str:
@@ -37,7 +39,12 @@ def section(result: dict) -> str:
     """One claim: its sentence, a row for each size, and the machine."""
     lines = [f"## {result['name']}", "", f"*{result['claim']}*", "", COLUMNS]
     for row in result["rows"]:
-        cells = [row["size"], f"{row['median']:.2f}", between(row["interval"]), between(row["quartiles"])]
+        cells = [
+            row["size"],
+            f"{row['median']:.2f}",
+            between(row["interval"]),
+            between(row["quartiles"]),
+        ]
         cells += [f"{row['processes']} × {row['pairs'] // row['processes']}"]
         cells += [verdict(row["interval"], result["faster"])]
         lines.append(f"| {' | '.join(cells)} |")
@@ -48,5 +55,11 @@ def section(result: dict) -> str:
 def table(folder: Path = FOLDER) -> str:
     """The whole text, claims in the order of their names."""
     return "\n".join(
-        [HEAD, *(section(json.loads(file.read_text())) for file in sorted(folder.glob("*.json")))]
+        [
+            HEAD,
+            *(
+                section(json.loads(file.read_text()))
+                for file in sorted(folder.glob("*.json"))
+            ),
+        ]
     )

@@ -13,7 +13,9 @@ def gathered_log_softmax(logits: Tensor, ids: Tensor) -> Tensor:
 
 def prepare(seed: int, B: int, T: int, V: int, mode: str) -> tuple[Side, Side]:
     draw = torch.Generator().manual_seed(seed)
-    logits = torch.randn(B, T, V, generator=draw).mul_(3).requires_grad_(mode != "forward")
+    logits = (
+        torch.randn(B, T, V, generator=draw).mul_(3).requires_grad_(mode != "forward")
+    )
     ids = torch.randint(V, (B, T), generator=draw)
     weights = torch.randn(B, T, generator=draw)  # in place of whatever loss follows
 

@@ -5,8 +5,10 @@ import re
 import time
 from types import SimpleNamespace
 
+import nbformat
 import pytest
 import torch
+from nbclient import NotebookClient
 
 from course_lib import checks, logprobs, masks, pipeline
 from course_lib.checks import harness, start_here
@@ -173,6 +175,42 @@ def test_the_hidden_seed_is_the_classes_own_or_fresh(monkeypatch):
 def test_a_lesson_without_checks_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no checks for a lesson called 'nowhere'"):
         _ = checks.nowhere
+
+
+# --- in a real kernel -------------------------------------------------------------------------------
+
+
+def shown(*sources: str) -> list[str]:
+    """What each cell shows when run one after another in a fresh kernel, colours removed."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, timeout=60, allow_errors=True).execute()
+    texts = []
+    for cell in cells:
+        parts = [
+            "\n".join(o.traceback) if o.output_type == "error" else o.get("text", "")
+            for o in cell.outputs
+        ]
+        texts.append(re.sub(r"\x1b\[\d+m", "", "\n".join(parts)))
+    return texts
+
+
+def test_out_of_order_and_unwritten_cells_are_told_in_a_sentence_and_other_errors_as_always():
+    check = "checks.start_here.softmax(softmax)"
+    _, missing, stub, plain, _, right = shown(
+        "from course_lib import checks",
+        check,
+        "def softmax(scores):\n    raise NotImplementedError\n\nchecks.start_here\nsoftmax(1)",
+        "something_else",
+        "import torch\n\ndef softmax(scores):\n    return torch.softmax(scores, -1)",
+        check,
+    )
+    assert missing.startswith("Not yet. There is no softmax yet. Run the cell")
+    assert len(missing.splitlines()) <= 3
+    assert stub.startswith("Not yet. softmax is not written yet.")
+    assert "NameError" in plain
+    assert "Traceback" in plain
+    assert right.startswith("softmax is right.")
 
 
 # --- every lesson -----------------------------------------------------------------------------------

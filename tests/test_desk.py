@@ -194,3 +194,16 @@ def test_an_edit_that_was_run_and_not_saved_is_noticed(own_desk, monkeypatch, ca
         "IPython.get_ipython", lambda: Shell("def softmax(scores):\n    return 1")
     )
     assert desk._unsaved(nbformat.read(own_desk, 4)) == []
+
+
+def test_a_saved_notebook_keeps_the_still_picture_and_drops_the_live_view():
+    view = "application/vnd.jupyter.widget-view+json"
+    widget = {"data": {view: {"model_id": "1"}, "text/html": "<img>"}}
+    only_live = {"data": {view: {"model_id": "2"}}}
+    cells = [{"outputs": [widget, only_live]}, {"source": "no outputs here"}]
+    desk.keep_still_pictures(
+        {"type": "notebook", "content": {"cells": cells}}, path="x"
+    )
+    assert widget["data"] == {"text/html": "<img>"}
+    assert view in only_live["data"], "what has no still picture is left alone"
+    desk.keep_still_pictures({"type": "file", "content": "text"}, path="y")

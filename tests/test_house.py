@@ -187,3 +187,33 @@ def test_the_version_is_the_newest_entry_of_the_changelog():
     assert (
         re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)[1] == version
     )
+
+
+def test_set_up_says_in_a_sentence_what_is_missing(monkeypatch, capsys):
+    from tools import setup
+
+    monkeypatch.setattr(setup.sys, "version_info", (3, 9, 1))
+    with pytest.raises(SystemExit):
+        setup.check_python()
+    assert "needs Python 3.11 or newer" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.setitem(setup.sys.modules, "ensurepip", None)
+    with pytest.raises(SystemExit):
+        setup.check_python()
+    assert "apt install python3-venv" in capsys.readouterr().err
+
+
+def test_a_second_set_up_finds_everything_done_and_a_changed_file_does_not(
+    monkeypatch, tmp_path
+):
+    from tools import setup
+
+    before = setup.fingerprint()
+    assert setup.fingerprint() == before
+    for name in setup.INPUTS:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    monkeypatch.setattr(setup, "ROOT", tmp_path)
+    here = setup.fingerprint()
+    (tmp_path / "requirements.txt").write_text("torch==0.0.0")
+    assert setup.fingerprint() != here

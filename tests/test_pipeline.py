@@ -26,7 +26,7 @@ NEW = [
     "the tea was haunted",
     "what a warm cake",
     "my soup was cold again this week , twice",
-    "unheard",
+    "cold, burnt",
 ]
 LOGITS = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)) * 3
 MOODS = ("sad", "calm", "glad")

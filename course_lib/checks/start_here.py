@@ -1,4 +1,8 @@
-"""Checks of lesson 00: softmax, the log-probability of a token, averages under a mask, a text pipeline."""
+"""Checks of lesson 00: softmax, the log-probability of a token, averages under a mask, a text pipeline.
+
+Each begins with numbers worked out on paper and a table of mistakes with what they give there, then goes
+on to random inputs and to the edges. `tests/answers/00_start_here.py` holds the answers that prove them.
+"""
 
 import itertools
 import math
@@ -20,15 +24,15 @@ from course_lib.checks.harness import (
     expect,
 )
 
-
-def _logs(*rows: tuple[float, ...]) -> Tensor:
-    """Scores whose exponentials are whole numbers, so that probabilities can be worked out on paper."""
-    return torch.tensor(rows).log()
+SQUEEZED = "squeeze() without a dimension removes every dimension of size 1."
 
 
 def _mask(*rows: str) -> Tensor:
     """`_mask("110", "100")`: True where a 1 stands."""
     return torch.tensor([[place == "1" for place in row] for row in rows])
+
+
+# --- softmax ----------------------------------------------------------------------------------------
 
 
 @check(
@@ -37,96 +41,28 @@ def _mask(*rows: str) -> Tensor:
     "of minus infinity break it.",
 )
 def softmax(answer, draw):
-    scores = _logs((1.0, 2.0, 5.0), (4.0, 3.0, 9.0))
-    powers = torch.tensor([[1.0, 2.0, 5.0], [4.0, 3.0, 9.0]])
-    want = powers / torch.tensor([[8.0], [16.0]])
-    per_column = (scores - scores.max(0).values).exp()
-    least, most = scores.amin(1, keepdim=True), scores.amax(1, keepdim=True)
-    diagnose(
-        ask_tensor(answer, scores, shape=(2, 3)),
-        want,
-        {
-            "The columns sum to 1, not the rows. Along which dimension did you add?": powers
-            / torch.tensor([[5.0, 5.0, 14.0]]),
-            "All entries together sum to 1. Every row should, on its own.": powers / 24,
-            "The rows do not go through the exponential: these are scores divided by their sum.": scores
-            / scores.sum(-1, keepdim=True),
-            "Scores are stretched to lie between 0 and 1, without an exponential.": (
-                scores - least
-            )
-            / (most - least),
-            "The largest score got the smallest probability: the sign in the exponent is turned.": (
-                1 / powers
-            )
-            / (1 / powers).sum(-1, keepdim=True),
-            "Each score was squashed by itself (a sigmoid). Probabilities of one row compete: they sum to 1.": powers
-            / (1 + powers),
-            "These are logarithms of probabilities; take them back to probabilities.": want.log(),
-            "These are powers of 2. The formula has powers of e.": torch.softmax(
-                scores * math.log(2), -1
-            ),
-            "The exponentials are right; now every row has to be divided by its sum.": (
-                powers,
-                powers / powers.amax(1, keepdim=True),
-            ),
-            "Every row is divided by the root of its sum of squares. Probabilities have the plain sum 1.": powers
-            / powers.norm(dim=1, keepdim=True),
-            "The scores were divided by something (the largest, their spread, a root) before the exponential. That "
-            "changes their differences.": tuple(
-                torch.softmax(scores / size, -1)
-                for size in (
-                    most,
-                    scores.std(1, keepdim=True),
-                    scores.std(1, False, True),
-                    math.sqrt(3),
-                    3,
-                )
-            ),
-            "The largest score is subtracted in one half of the quotient only; numerator and denominator need the "
-            "same shift.": (
-                want / powers.amax(1, keepdim=True),
-                want * powers.amax(1, keepdim=True),
-            ),
-            "The probabilities are right but sorted; each belongs in the place of its score.": (
-                want.sort().values,
-                want.sort(descending=True).values,
-            ),
-            "The largest of each column was subtracted, and then the scores of one row no longer have the same "
-            "differences. Each row needs its own largest.": per_column
-            / per_column.sum(1, keepdim=True),
-            "The softmax was taken twice: these are the probabilities of probabilities.": want.softmax(
-                -1
-            ),
-            "The winner takes all here (an argmax). The others should keep their share.": torch.tensor(
-                [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
-            ),
-        },
-        "For scores log 1, log 2, log 5 the probabilities are 1/8, 2/8 and 5/8; yours differ.",
-    )
+    _softmax_on_paper(answer)
     cube = torch.randn(2, 4, 5, generator=draw) * 3
     got = ask_tensor(answer, cube, shape=(2, 4, 5))
+    # fmt: off
+    mistakes = {
+        "With three dimensions another one than the last was used. Name the last (-1); a default or a fixed number "
+        "means another one here.":
+            (cube.softmax(0), cube.softmax(1), cube.flatten(1).softmax(-1).view_as(cube)),
+        "Negative scores lost their sign, or became 0. A score may be any number; the exponential makes it positive.":
+            (cube.abs().softmax(-1), cube.relu().softmax(-1)),
+    }
+    # fmt: on
     diagnose(
         got,
-        torch.softmax(cube, -1),
-        {
-            "With three dimensions another one than the last was used. Name the last (-1); a default or a fixed "
-            "number means another one here.": (
-                torch.softmax(cube, 0),
-                torch.softmax(cube, 1),
-                cube.flatten(1).softmax(-1).view_as(cube),
-            ),
-            "Negative scores lost their sign, or became 0. A score may be any number; the exponential makes it "
-            "positive.": (
-                torch.softmax(cube.abs(), -1),
-                torch.softmax(cube.relu(), -1),
-            ),
-        },
-        f"On random scores with three dimensions the probabilities differ from torch's (the first row sums to "
+        cube.softmax(-1),
+        mistakes,
+        "On random scores with three dimensions the probabilities differ from torch's (the first row sums to "
         f"{got[0, 0].sum():.3g}). Is every row treated alike, and every score of it?",
     )
     weights = torch.arange(cube.numel()).reshape(cube.shape) / cube.numel()
     leaf = cube.clone().requires_grad_()
-    (torch.softmax(leaf, -1) * weights).sum().backward()
+    (leaf.softmax(-1) * weights).sum().backward()
     expect(
         close(ask_gradient(answer, cube, weights), leaf.grad),
         "The values of softmax are right, but its gradient is not: was a part detached?",
@@ -134,33 +70,85 @@ def softmax(answer, draw):
     row = torch.randn(7, generator=draw).double()
     got = ask_tensor(answer, row, shape=(7,))
     expect(
-        got.dtype == torch.float64
-        and close(got, torch.softmax(row, -1), rtol=1e-13, atol=0),
+        got.dtype == torch.float64 and close(got, row.softmax(-1), rtol=1e-13, atol=0),
         "In double precision the later digits are off. Is a small constant added somewhere, or was something "
         "rounded to float32?",
     )
     _no_score_breaks(answer)
 
 
+def _softmax_on_paper(answer) -> None:
+    powers = torch.tensor([[1.0, 2.0, 5.0], [4.0, 3.0, 9.0]])
+    scores, want = powers.log(), powers / torch.tensor([[8.0], [16.0]])
+    least, most = scores.amin(1, keepdim=True), scores.amax(1, keepdim=True)
+    spread = [scores.std(1, correction=c, keepdim=True) for c in (0, 1)]
+    per_column = (scores - scores.amax(0)).exp()
+
+    def over_sum(numbers: Tensor) -> Tensor:
+        return numbers / numbers.sum(1, keepdim=True)
+
+    # fmt: off
+    mistakes = {
+        "The columns sum to 1, not the rows. Along which dimension did you add?":
+            powers / torch.tensor([[5.0, 5.0, 14.0]]),
+        "All entries together sum to 1. Every row should, on its own.":
+            powers / 24,
+        "The rows do not go through the exponential: these are scores divided by their sum.":
+            over_sum(scores),
+        "Scores are stretched to lie between 0 and 1, without an exponential.":
+            (scores - least) / (most - least),
+        "The largest score got the smallest probability: the sign in the exponent is turned.":
+            over_sum(1 / powers),
+        "Each score was squashed by itself (a sigmoid). Probabilities of one row compete: they sum to 1.":
+            powers / (1 + powers),
+        "Each score was squashed by itself (a sigmoid, a softplus) before the row was divided by its sum. The formula "
+        "has plain exponentials.":
+            (over_sum(scores.sigmoid()), over_sum(functional.softplus(scores))),
+        "These are logarithms of probabilities; take them back to probabilities.":
+            want.log(),
+        "These are powers of 2. The formula has powers of e.":
+            (scores * math.log(2)).softmax(-1),
+        "The exponentials are right; now every row has to be divided by its sum.":
+            (powers, powers / powers.amax(1, keepdim=True)),
+        "Every row is divided by the root of its sum of squares. Probabilities have the plain sum 1.":
+            powers / powers.norm(dim=1, keepdim=True),
+        "The scores were divided by something (the largest, their spread, a root) before the exponential. That "
+        "changes their differences.":
+            tuple((scores / size).softmax(-1) for size in (most, *spread, math.sqrt(3), 3)),
+        "The largest score is subtracted in one half of the quotient only; numerator and denominator need the same "
+        "shift.":
+            (want / powers.amax(1, keepdim=True), want * powers.amax(1, keepdim=True)),
+        "The largest of each column was subtracted, and then the scores of one row no longer have the same "
+        "differences. Each row needs its own largest.":
+            over_sum(per_column),
+        "The probabilities are right but sorted; each belongs in the place of its score.":
+            (want.sort().values, want.sort(descending=True).values),
+        "The softmax was taken twice: these are the probabilities of probabilities.":
+            want.softmax(-1),
+        "The winner takes all here (an argmax). The others should keep their share.":
+            torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]),
+    }
+    # fmt: on
+    diagnose(
+        ask_tensor(answer, scores, shape=(2, 3)),
+        want,
+        mistakes,
+        "For scores log 1, log 2, log 5 the probabilities are 1/8, 2/8 and 5/8; yours differ.",
+    )
+
+
 def _no_score_breaks(answer) -> None:
     """Each row alone, then together, so that what one row does to another has a message of its own."""
     far = torch.tensor([[1000.0, 999.0], [-1000.0, -1001.0]])
+    shapes = {(2,): SQUEEZED}
     for scores, size, why in (
-        (
-            far[:1],
-            "1000",
-            "the exponential overflows. What may be subtracted from every score of a row",
-        ),
-        (
-            far[1:],
-            "-1000",
-            "every exponential vanishes. What may be added to every score of a row",
-        ),
+        (far[:1], "1000", "the exponential overflows. What may be subtracted from"),
+        (far[1:], "-1000", "every exponential vanishes. What may be added to"),
     ):
-        got = ask_tensor(answer, scores, shape=(1, 2))
+        got = ask_tensor(answer, scores, shape=(1, 2), shapes=shapes)
         expect(
             got.isfinite().all(),
-            f"Scores of {size} give {got[0, 0]:.3g}: {why} without changing the quotient?",
+            f"Scores of {size} give {got[0, 0]:.3g}: {why} every score of a row without changing the quotient?",
         )
         expect(
             close(got.sum(), torch.tensor(1.0), rtol=1e-4),
@@ -169,7 +157,7 @@ def _no_score_breaks(answer) -> None:
         )
         expect(
             close(
-                got, torch.softmax(scores, -1), rtol=2e-4
+                got, scores.softmax(-1), rtol=2e-4
             ),  # between 512 and 1024 floats are 6e-5 apart
             f"Scores near {size} no longer break it, but their probabilities are wrong. Clamping or rescaling scores "
             "changes their differences; the differences must stay.",
@@ -177,7 +165,7 @@ def _no_score_breaks(answer) -> None:
     for scores in (far, far.unsqueeze(0)):
         got = ask_tensor(answer, scores, shape=tuple(scores.shape))
         expect(
-            close(got, torch.softmax(scores, -1), rtol=2e-4),
+            close(got, scores.softmax(-1), rtol=2e-4),
             "A row near +1000 and a row near -1000 are right alone and wrong together. Something is taken over the "
             "whole tensor, or over a whole text, where each row needs its own.",
         )
@@ -187,6 +175,13 @@ def _no_score_breaks(answer) -> None:
         "Scores of -3000, 3000, -2000 should give 0, 1, 0. What you subtract leaves an exponential that overflows; "
         "which score of a row has to become 0 so that none can?",
     )
+    low = torch.tensor([[0.0, -40.0, -80.0]])
+    got, want = ask_tensor(answer, low, shape=(1, 3)), low.softmax(-1)
+    expect(
+        close(got, want, rtol=1e-4, atol=0),
+        f"A score 80 below the best one has probability {want[0, 2]:.1e}: small, but not {got[0, 2]:.1e}. Is "
+        "something clamped, cut off, added, or left over from a subtraction?",
+    )
     barred = ask_tensor(answer, torch.tensor([[0.0, -math.inf, 0.0]]), shape=(1, 3))
     expect(
         close(barred, torch.tensor([[0.5, 0.0, 0.5]])) and barred[0, 1] == 0,
@@ -195,143 +190,29 @@ def _no_score_breaks(answer) -> None:
     )
 
 
+# --- token_logprobs ---------------------------------------------------------------------------------
+
+
 @check(
     logprobs.token_logprobs,
     proved="It equals minus torch's cross entropy, token by token, and stays finite where the probability itself "
     "would be rounded to 0.",
 )
 def token_logprobs(answer, draw):
-    weights = torch.tensor(
-        [[[1.0, 2.0, 5.0], [3.0, 3.0, 2.0]], [[6.0, 1.0, 1.0], [1.0, 5.0, 10.0]]]
-    )
-    logits, ids = weights.log(), torch.tensor([[2, 1], [0, 1]])
-    chances = torch.tensor([[5 / 8, 3 / 8], [6 / 8, 5 / 16]])
-    want = chances.log()
-
-    def said(table: Tensor, ids: Tensor = ids) -> Tensor:
-        return table.gather(2, ids.unsqueeze(2)).squeeze(2)
-
-    later = said(logits.log_softmax(-1), ids.roll(-1, 1))
-    earlier = said(logits.log_softmax(-1), ids.roll(1, 1))
-    diagnose(
-        ask_tensor(
-            answer,
-            logits,
-            ids,
-            shape=(2, 2),
-            shapes={
-                (
-                    2,
-                    1,
-                ): "Was something shifted by one position? Here logits and ids already belong together.",
-                (2, 2, 1): "Was the last dimension kept by mistake?",
-                (
-                    4,
-                ): "The tokens lie in one flat row; give them the shape of ids again.",
-                (
-                    2,
-                ): "The tokens of a text were summed or averaged; one number for each token is asked for.",
-                (): "All tokens were summed or averaged; one number for each token is asked for.",
-                (
-                    2,
-                    2,
-                    3,
-                ): "These are all words of the vocabulary; pick the one in ids at each position.",
-                (
-                    2,
-                    2,
-                    2,
-                    2,
-                ): "Every position was paired with every id. Each position has one id of its own.",
-                (
-                    2,
-                    2,
-                    2,
-                ): "Something of shape (B, T) was stretched against (B, T, 1); shapes line up on the right.",
-            },
-        ),
-        want,
-        {
-            "These are probabilities; their logarithm is asked for.": chances,
-            "The sign is turned: a log-probability is at most 0. (The loss is its negative.)": -want,
-            "These are the raw scores of the tokens. They still need their normaliser, the log of the row's sum.": said(
-                logits
-            ),
-            "The scores were normalised over the positions. Every position is a choice among V tokens.": said(
-                logits.log_softmax(1)
-            ),
-            "The scores were normalised over the texts. Every position is a choice among V tokens.": said(
-                logits.log_softmax(0)
-            ),
-            "The scores were normalised over the whole block at once; every position needs its own sum.": (
-                said(logits) - math.log(40),
-                said(logits.flatten(1).log_softmax(1).view_as(logits)),
-            ),
-            "The logarithm is to base 2; this course counts in nats.": chances.log2(),
-            "The logarithm is to base 10; this course counts in nats.": chances.log10(),
-            "Something was shifted by one position. Here logits and ids already belong together.": (
-                later,
-                functional.pad(later[:, :1], (1, 0)),
-                functional.pad(later[:, :1], (0, 1)),
-                functional.pad(earlier[:, 1:], (1, 0)),
-                functional.pad(earlier[:, 1:], (0, 1)),
-            ),
-            "This is the likeliest token at each position, not the token in ids.": logits.log_softmax(
-                -1
-            ).amax(-1),
-            "This is the likeliest token's score, without its normaliser, not the token in ids.": logits.amax(
-                -1
-            ),
-            "The ids of the first text were used for every text.": said(
-                logits.log_softmax(-1), ids[:1].expand(2, 2)
-            ),
-            "Text 1 went hand in hand with position 1, text 2 with position 2. Every text has all positions.": logits.log_softmax(
-                -1
-            )[torch.arange(2), torch.arange(2), ids],
-            "view or reshape cannot swap dimensions: it keeps the numbers in a row and cuts them anew. Transpose.": -functional.cross_entropy(
-                logits.reshape(2, 3, 2), ids, reduction="none"
-            ),
-            "The token with id 0 was left out. Id 0 is a word like any other here; masks come later.": want
-            * (ids != 0),
-            "Each number is divided by the number of positions. Lengths come in later, with the average.": want
-            / 2,
-            "Each number is divided by the size of the vocabulary; nothing is averaged here.": want
-            / 3,
-            "The softmax was taken twice: the function that takes the logarithm has one inside.": said(
-                logits.softmax(-1).log_softmax(-1)
-            ),
-            "Each score was squashed by itself (a sigmoid). The words of one position compete.": said(
-                functional.logsigmoid(logits)
-            ),
-            "These are 1 over the probability (perplexities); the logarithm is asked for.": 1
-            / chances,
-            "1 was added to the probability before the logarithm.": chances.log1p(),
-            "ids were transposed: texts and positions have changed places.": said(
-                logits.log_softmax(-1), ids.T
-            ),
-            "These are running sums along the text; one number for each token is asked for.": want.cumsum(
-                1
-            ),
-            "This is the entropy of each row, negative or not: an average over all words. The said one is asked for.": (
-                torch.special.entr(logits.softmax(-1)).sum(-1),
-                -torch.special.entr(logits.softmax(-1)).sum(-1),
-            ),
-        },
-        "With weights 1, 2, 5 the token of weight 5 has log-probability log(5/8) = -0.470; yours differs.",
-    )
+    _token_logprobs_on_paper(answer)
     logits = torch.randn(2, 3, 5, generator=draw) * 4
     ids = torch.randint(5, (2, 3), generator=draw)
-    want = -functional.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
-    got = ask_tensor(answer, logits, ids, shape=(2, 3))
-    expect(
-        close(got, want),
+    leaf = logits.clone().requires_grad_()
+    want = -functional.cross_entropy(leaf.transpose(1, 2), ids, reduction="none")
+    diagnose(
+        ask_tensor(answer, logits, ids, shape=(2, 3)),
+        want.detach(),
+        {},
         "On random scores it differs from torch's cross entropy. Does every position (b, t) look up its own id "
         "in its own row, and only along the vocabulary?",
     )
     weights = torch.arange(6).reshape(2, 3) / 6
-    leaf = logits.clone().requires_grad_()
-    negative = -functional.cross_entropy(leaf.transpose(1, 2), ids, reduction="none")
-    (negative * weights).sum().backward()
+    (want * weights).sum().backward()
     expect(
         close(
             ask_gradient(lambda scores: answer(scores, ids), logits, weights), leaf.grad
@@ -341,6 +222,110 @@ def token_logprobs(answer, draw):
     _stays_finite(answer)
 
 
+def _token_logprobs_on_paper(answer) -> None:
+    weights = torch.tensor(
+        [[[1.0, 2.0, 5.0], [3.0, 4.0, 1.0]], [[6.0, 8.0, 2.0], [10.0, 5.0, 1.0]]]
+    )
+    logits, ids = weights.log(), torch.tensor([[2, 1], [0, 1]])
+    chances = torch.tensor([[5 / 8, 4 / 8], [6 / 16, 5 / 16]])
+    want, table = chances.log(), logits.log_softmax(-1)
+
+    def said(table: Tensor, ids: Tensor = ids) -> Tensor:
+        return table.gather(2, ids.unsqueeze(2)).squeeze(2)
+
+    def cross_entropy(logits: Tensor, **options) -> Tensor:
+        return functional.cross_entropy(logits, ids, reduction="none", **options)
+
+    later, earlier, ends = (
+        said(table, ids.roll(-1, 1)),
+        said(table, ids.roll(1, 1)),
+        ((1, 0), (0, 1)),
+    )
+    entropy = torch.special.entr(logits.softmax(-1)).sum(-1)
+    own = said(logits)
+    # fmt: off
+    mistakes = {
+        "These are probabilities; their logarithm is asked for.":
+            chances,
+        "The sign is turned: a log-probability is at most 0. (The loss is its negative.)":
+            -want,
+        "These are the raw scores of the tokens. They still need their normaliser, the log of the row's sum.":
+            own,
+        "The scores were normalised over the positions. Every position is a choice among V tokens.":
+            said(logits.log_softmax(1)),
+        "The scores were normalised over the texts. Every position is a choice among V tokens.":
+            said(logits.log_softmax(0)),
+        "The scores were normalised over the whole block at once; every position needs its own sum.":
+            (own - math.log(48), said(logits.flatten(1).log_softmax(1).view_as(logits))),
+        "The logarithm is to base 2; this course counts in nats.":
+            chances.log2(),
+        "The logarithm is to base 10; this course counts in nats.":
+            chances.log10(),
+        "Something was shifted by one position. Here logits and ids already belong together.":
+            (later, *(functional.pad(later[:, :1], end) for end in ends),
+             *(functional.pad(earlier[:, 1:], end) for end in ends)),
+        "This is the likeliest token at each position, not the token in ids.":
+            table.amax(-1),
+        "This is the likeliest token's score, without its normaliser, not the token in ids.":
+            logits.amax(-1),
+        "The ids of the first text were used for every text.":
+            said(table, ids[:1].expand(2, 2)),
+        "ids were transposed: texts and positions have changed places.":
+            said(table, ids.T),
+        "Text 1 went hand in hand with position 1, text 2 with position 2. Every text has all positions.":
+            table[torch.arange(2), torch.arange(2), ids],
+        "view or reshape cannot swap dimensions: it keeps the numbers in a row and cuts them anew. Transpose.":
+            -cross_entropy(logits.reshape(2, 3, 2)),
+        "The token with id 0 was left out. Id 0 is a word like any other here; masks come later.":
+            want * (ids != 0),
+        "Each number is divided by the number of positions. Lengths come in later, with the average.":
+            want / 2,
+        "Each number is divided by the size of the vocabulary; nothing is averaged here.":
+            want / 3,
+        "The softmax was taken twice: the function that takes the logarithm has one inside.":
+            said(logits.softmax(-1).log_softmax(-1)),
+        "Each score was squashed by itself (a sigmoid). The words of one position compete.":
+            said(functional.logsigmoid(logits)),
+        "These are 1 over the probability (perplexities); the logarithm is asked for.":
+            1 / chances,
+        "1 was added to the probability before the logarithm.":
+            chances.log1p(),
+        "These are logarithms of the raw scores; scores are logarithms already, up to their normaliser.":
+            own.log(),
+        "The largest score is subtracted and nothing else. That guards an exponential; it is not the normaliser.":
+            own - logits.amax(-1),
+        "The normaliser is made of the scores themselves; it needs their exponentials.":
+            (own - logits.sum(-1), own - logits.sum(-1).log(), (own / logits.sum(-1)).log()),
+        "The exponentials are averaged; the normaliser is their sum.":
+            want + math.log(3),
+        "The token's own exponential is missing from its normaliser (these are log-odds).":
+            chances.logit(),
+        "Labels were smoothed: a part of the other words' log-probabilities is mixed in.":
+            -cross_entropy(logits.transpose(1, 2), label_smoothing=0.1),
+        "These are running sums along the text; one number for each token is asked for.":
+            want.cumsum(1),
+        "This is the entropy of each row, an average over all words. The word that was said is asked for.":
+            (entropy, -entropy),
+    }
+    shapes = {
+        (2, 1): "Was something shifted by one position? Here logits and ids already belong together.",
+        (2, 2, 1): "Was the last dimension kept by mistake?",
+        (4,): "The tokens lie in one flat row; give them the shape of ids again.",
+        (2,): "The tokens of a text were summed or averaged; one number for each token is asked for.",
+        (): "All tokens were summed or averaged; one number for each token is asked for.",
+        (2, 2, 3): "These are all words of the vocabulary; pick the one in ids at each position.",
+        (2, 2, 2, 2): "Every position was paired with every id. Each position has one id of its own.",
+        (2, 2, 2): "Something of shape (B, T) was stretched against (B, T, 1); shapes line up on the right.",
+    }
+    # fmt: on
+    diagnose(
+        ask_tensor(answer, logits, ids, shape=(2, 2), shapes=shapes),
+        want,
+        mistakes,
+        "With weights 1, 2, 5 the token of weight 5 has log-probability log(5/8) = -0.470; yours differs.",
+    )
+
+
 def _stays_finite(answer) -> None:
     """One position at a time, then all together, so that what one row does to another has its own message."""
     rows, said = (
@@ -348,35 +333,33 @@ def _stays_finite(answer) -> None:
         torch.tensor([0, 0, 1]),
     )
     want = torch.tensor([-200.0, 0.0, -2000.0])
-    squeezed = {(): "squeeze() without a dimension removes every dimension of size 1."}
+    shapes = {(): SQUEEZED, (1,): SQUEEZED, (3,): SQUEEZED}
     for row, token, logprob in zip(rows, said, want, strict=True):
         got = ask_tensor(
-            answer, row.view(1, 1, 2), token.view(1, 1), shape=(1, 1), shapes=squeezed
+            answer, row.view(1, 1, 2), token.view(1, 1), shape=(1, 1), shapes=shapes
         )
+        pair = f"A token of score {row[token]:.0f} beside one of {row[1 - token]:.0f}"
         expect(
             got.isfinite().all(),
-            f"A token of score {row[token]:.0f} beside one of {row[1 - token]:.0f} gives {got.item():.3g}: a "
-            "probability was rounded to 0, or an exponential overflowed, before the logarithm. Stay with "
-            "logarithms throughout.",
+            f"{pair} gives {got.item():.3g}: a probability was rounded to 0, or an exponential overflowed, before the "
+            "logarithm. Stay with logarithms throughout.",
         )
         expect(
             close(got, logprob.view(1, 1)),
-            f"A token of score {row[token]:.0f} beside one of {row[1 - token]:.0f} should have log-probability "
-            f"{logprob:.0f}, not {got.item():.4g}. A small constant under the logarithm, or a clamp, hides how "
-            "unlikely it is.",
+            f"{pair} should have log-probability {logprob:.0f}, not {got.item():.4g}. A small constant under the "
+            "logarithm, or a clamp, hides how unlikely it is.",
         )
     got = ask_tensor(
-        answer,
-        rows.unsqueeze(0),
-        said.unsqueeze(0),
-        shape=(1, 3),
-        shapes={(3,): squeezed[()]},
+        answer, rows.unsqueeze(0), said.unsqueeze(0), shape=(1, 3), shapes=shapes
     )
     expect(
         close(got, want.unsqueeze(0)),
         "Three positions are right alone and wrong together. Something (a maximum?) is taken over the whole tensor "
         "where each position needs its own.",
     )
+
+
+# --- masked_mean ------------------------------------------------------------------------------------
 
 
 @check(
@@ -386,80 +369,7 @@ def _stays_finite(answer) -> None:
     "nothing is 0.",
 )
 def masked_mean(answer, draw):
-    values = torch.tensor([[4.0, 2.0, 9.0, 6.0], [5.0, 7.0, 3.0, 8.0]])
-    mask = _mask("1100", "0111")
-    sums, counts = torch.tensor([6.0, 18.0]), torch.tensor([2.0, 3.0])
-    diagnose(
-        ask_tensor(
-            answer,
-            values,
-            mask,
-            dim=1,
-            shape=(2,),
-            shapes={
-                (): "Is dim used at all? With dim=1 every row has a mean of its own.",
-                (
-                    4,
-                ): "These are means of the columns; dim is the dimension that disappears.",
-                (
-                    2,
-                    1,
-                ): "The dimension was kept by mistake; dim is the one that disappears.",
-            },
-        ),
-        torch.tensor([3.0, 6.0]),
-        {
-            "The sum is right, but it is divided by all positions. How many does the mask keep?": sums
-            / 4,
-            "The mask made no difference.": values.mean(1),
-            "The mask is upside down: True keeps.": torch.tensor([7.5, 5.0]),
-            "These are sums, not means.": sums,
-            "These are counts, not means.": counts,
-            "Every row is divided by the number kept in the whole tensor; each row has its own.": sums
-            / 5,
-            "The sum is divided by the number of rows, not by what the mask keeps.": sums
-            / 2,
-            "The count is one too many: something is added to it against a division by 0.": sums
-            / (counts + 1),
-            "The count is one too few.": sums / (counts - 1),
-            "Padded values are in the sum; only the count follows the mask.": values.sum(
-                1
-            )
-            / counts,
-            "A row's first ones were averaged, as many as the mask keeps. The mask says which, not only how many.": torch.tensor(
-                [3.0, 5.0]
-            ),
-            "This is the largest kept value of each row, not the mean.": torch.tensor(
-                [4.0, 8.0]
-            ),
-        },
-        "Of 4, 2, 9, 6 with the last two masked out the mean is 3; your rows differ.",
-    )
-    diagnose(
-        ask_tensor(
-            answer,
-            values,
-            mask,
-            shape=(),
-            shapes=dict.fromkeys(
-                ((2,), (4,), (1, 1)),
-                "With dim=None everything is averaged into one number.",
-            ),
-        ),
-        torch.tensor(4.8),
-        {
-            "With dim=None this is the mean of the rows' means. All kept numbers should weigh the same.": torch.tensor(
-                4.5
-            ),
-            "With dim=None the sum is divided by all positions, not by those that are kept.": torch.tensor(
-                3.0
-            ),
-            "With dim=None the mask made no difference.": torch.tensor(5.5),
-            "With dim=None the mask is upside down: True keeps.": torch.tensor(20 / 3),
-            "With dim=None this is a sum, not a mean.": torch.tensor(24.0),
-        },
-        "With dim=None the five kept numbers 4, 2, 7, 3, 8 have mean 4.8; yours differs.",
-    )
+    _masked_mean_on_paper(answer)
     _padding_has_no_influence(answer)
     values = torch.tensor([[4.0, 2.0, math.nan], [5.0, 7.0, 3.0], [1.0, math.inf, 2.0]])
     shares = torch.tensor([[0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3], [0.0, 0.0, 0.0]])
@@ -486,35 +396,121 @@ def masked_mean(answer, draw):
         (1, "dim=1 was taken for None."),
         (-1, "dim=-1 was taken for None; it is the last dimension."),
     ):
-        want = _slow_masked_mean(cube, kept, dim)
+        want, other = (
+            _slow_masked_mean(cube, kept, dim),
+            f"dim={dim} is asked for, and another one was used.",
+        )
+        shapes = {(): why, (3, 4): other, (2, 4): other, (2, 3): other}
         got = ask_tensor(
-            answer, cube, kept, dim=dim, shape=tuple(want.shape), shapes={(): why}
+            answer, cube, kept, dim=dim, shape=tuple(want.shape), shapes=shapes
         )
         expect(
             close(got, want),
-            f"With three dimensions and dim={dim} it differs from adding the kept numbers one by one.",
+            f"With three dimensions and dim={dim} it differs from adding the kept numbers one by one, negative ones "
+            "too.",
         )
+
+
+def _masked_mean_on_paper(answer) -> None:
+    values = torch.tensor([[4.0, 2.0, 9.0, 6.0], [5.0, 7.0, 3.0, 8.0]])
+    mask = _mask("1100", "0111")
+    sums, counts = torch.tensor([6.0, 18.0]), torch.tensor([2.0, 3.0])
+    # fmt: off
+    mistakes = {
+        "The sum is right, but it is divided by all positions. How many does the mask keep?":
+            sums / 4,
+        "The mask made no difference.":
+            values.mean(1),
+        "The mask is upside down: True keeps.":
+            torch.tensor([7.5, 5.0]),
+        "These are sums, not means.":
+            sums,
+        "These are counts, not means.":
+            counts,
+        "Every row is divided by the number kept in the whole tensor; each row has its own.":
+            sums / 5,
+        "The sum is divided by the number of rows, not by what the mask keeps.":
+            sums / 2,
+        "Every row is divided by the largest count; each row has its own.":
+            sums / 3,
+        "The count is one too many: something is added to it against a division by 0.":
+            sums / (counts + 1),
+        "The count is one too few.":
+            sums / (counts - 1),
+        "Padded values are in the sum; only the count follows the mask.":
+            values.sum(1) / counts,
+        "A row's first ones were averaged, as many as the mask keeps. The mask says which, not only how many.":
+            torch.tensor([3.0, 5.0]),
+        "This is the largest kept value of each row, not the mean.":
+            torch.tensor([4.0, 8.0]),
+        "This is the median of the kept values, not their mean.":
+            torch.tensor([2.0, 7.0]),
+        "This is the root of the mean square, not the mean.":
+            torch.tensor([10.0, 122 / 3]).sqrt(),
+    }
+    shapes = {
+        (): "Is dim used at all? With dim=1 every row has a mean of its own.",
+        (4,): "These are means of the columns; dim is the dimension that disappears.",
+        (2, 1): "The dimension was kept by mistake; dim is the one that disappears.",
+    }
+    over_all = {
+        "With dim=None this is the mean of the rows' means. All kept numbers should weigh the same.": 4.5,
+        "With dim=None the sum is divided by all positions, not by those that are kept.": 3.0,
+        "With dim=None the mask made no difference.": 5.5,
+        "With dim=None the mask is upside down: True keeps.": 20 / 3,
+        "With dim=None this is a sum, not a mean.": 24.0,
+        "With dim=None the sum is divided by the length of a row.": 6.0,
+        "With dim=None the sum is divided by the number of rows.": 12.0,
+        "The quotient is cut off to a whole number.": 4.0,
+    }
+    # fmt: on
+    got = ask_tensor(answer, values, mask, dim=1, shape=(2,), shapes=shapes)
+    expect(
+        not (got < -1e3).any(),
+        f"Of 4, 2, 9, 6 with the last two masked out the mean is 3, not {got[0]:.3g}. A large negative number in the "
+        "padding is made for a softmax; a sum needs another one.",
+    )
+    diagnose(
+        got,
+        torch.tensor([3.0, 6.0]),
+        mistakes,
+        "Of 4, 2, 9, 6 with the last two masked out the mean is 3; your rows differ.",
+    )
+    shapes = dict.fromkeys(
+        ((2,), (4,), (1, 1)), "With dim=None everything is averaged into one number."
+    )
+    diagnose(
+        ask_tensor(answer, values, mask, shape=(), shapes=shapes),
+        torch.tensor(4.8),
+        {mistake: torch.tensor(result) for mistake, result in over_all.items()},
+        "With dim=None the five kept numbers 4, 2, 7, 3, 8 have mean 4.8; yours differs.",
+    )
 
 
 def _padding_has_no_influence(answer) -> None:
     for options, shape in (({"dim": 1}, (1,)), ({}, ())):
 
         def mean(row: list[float], kept: str, options=options, shape=shape) -> Tensor:
-            squeezed = {
-                (): "squeeze() without a dimension removes every dimension of size 1."
-            }
+            one = (
+                "A batch of a single row has one mean, with its dimension. " + SQUEEZED
+            )
             return ask_tensor(
                 answer,
                 torch.tensor([row]),
                 _mask(kept),
                 shape=shape,
-                shapes=squeezed,
+                shapes={(): one},
                 **options,
             )
 
         expect(
             close(mean([0.0, 4.0, 0.0], "111"), torch.tensor(4 / 3)),
             "A kept 0 was left out of the count. The mask alone says what counts, not the value.",
+        )
+        got = mean([8.0, 2.0], "10")
+        expect(
+            close(got, torch.tensor(8.0)),
+            f"A single kept 8 should be its own mean, not {got.item():.4g}. Is its count raised or added to?",
         )
         got = mean([1.0, math.nan, math.inf], "100")
         expect(
@@ -577,54 +573,16 @@ def _slow_masked_mean(values: Tensor, mask: Tensor, dim: int) -> Tensor:
     return means
 
 
+# --- pad_batch --------------------------------------------------------------------------------------
+
+
 @check(
     pipeline.pad_batch,
     proved="Rows end in padding, the mask comes from the lengths alone, and an empty text is a row of padding.",
 )
 def pad_batch(answer, draw):
-    ids, mask = _padded(answer, [[5], [7, 8, 9]])
-    padding = "The padding stands on the left; fill up on the right."
-    expect(ids.tolist() != [[0, 0, 5], [7, 8, 9]], padding)
-    expect(
-        ids.tolist() != [[7, 8, 9], [5, 0, 0]],
-        "The texts come out in another order than they went in; labels and answers would belong to the wrong ones.",
-    )
-    expect(
-        ids[0].tolist() not in ([5, 5, 5], [5, 7, 8], [5, 8, 9]),
-        f"The first row is {ids[0].tolist()}: a text is filled up with its own tokens or another's, not with pad_id.",
-    )
-    expect(
-        ids.tolist() != [[5, 0, 0], [9, 8, 7]],
-        "The tokens of a text stand in reverse; their order is the text.",
-    )
-    expect(
-        ids.tolist() == [[5, 0, 0], [7, 8, 9]],
-        f"For [5] and [7, 8, 9] the ids are {ids.tolist()}; wanted is 5 and two zeros, then 7, 8, 9.",
-    )
-    for wrong, mistake in {
-        ("011", "000"): "The mask is upside down: True marks a real token.",
-        (
-            "111",
-            "111",
-        ): "The mask is all True, but the first text has one token. Padding has to be False.",
-        ("110", "111"): "The mask keeps one position too many: count positions from 0.",
-        ("000", "110"): "The mask keeps one position too few: count positions from 0.",
-        (
-            "001",
-            "111",
-        ): "The mask marks the end of the row; the text stands at its beginning.",
-    }.items():
-        expect(not torch.equal(mask, _mask(*wrong)), mistake)
-    expect(
-        torch.equal(mask, _mask("100", "111")),
-        f"For lengths 1 and 3 the mask is {mask.tolist()}.",
-    )
-    ids, mask = _padded(answer, [[2, 2], [3], [6, 6, 6, 4]])
-    expect(
-        torch.equal(mask, _mask("1100", "1000", "1111")),
-        f"For lengths 2, 1 and 4, with tokens that repeat, the mask is {mask.tolist()}.",
-    )
-    ids, mask = _padded(answer, [[4, 0, 6], [2, 2], [0]])
+    _padded_on_paper(answer)
+    _, mask = _padded(answer, [[4, 0, 6], [2, 2], [0]])
     expect(
         torch.equal(mask, _mask("111", "110", "100")),
         "A real token whose id is 0 was taken for padding. Where the text ends, its length says, not its ids.",
@@ -645,15 +603,12 @@ def pad_batch(answer, draw):
     )
     for texts in ([[3, 4], []], [[], [3, 4]]):
         ids, mask = _padded(answer, texts)
-        rows, kept = (
-            [text or [0, 0] for text in texts],
-            [[bool(text)] * 2 for text in texts],
-        )
         expect(
-            ids.tolist() == rows and mask.tolist() == kept,
+            ids.tolist() == [text or [0, 0] for text in texts]
+            and mask.tolist() == [[bool(text)] * 2 for text in texts],
             "An empty text among others should become a row of padding whose mask is all False.",
         )
-    lengths = [int(n) for n in torch.randint(1, 7, (6,), generator=draw)] + [40]
+    lengths = [*torch.randint(1, 7, (6,), generator=draw).tolist(), 40]
     texts = [
         (torch.randint(0, 9, (n,), generator=draw) * 7001).tolist() for n in lengths
     ]
@@ -666,12 +621,56 @@ def pad_batch(answer, draw):
     )
 
 
+def _padded_on_paper(answer) -> None:
+    ids, mask = _padded(answer, [[5], [7, 8, 9]])
+    # fmt: off
+    wrong_ids = {
+        "The padding stands on the left; fill up on the right.":
+            ([[0, 0, 5], [7, 8, 9]],),
+        "The texts come out in another order than they went in; labels and answers would belong to the wrong ones.":
+            ([[7, 8, 9], [5, 0, 0]],),
+        "The tokens of a text stand in reverse; their order is the text.":
+            ([[5, 0, 0], [9, 8, 7]],),
+        "A text is filled up with its own tokens or another text's, not with pad_id.":
+            ([[5, 5, 5], [7, 8, 9]], [[5, 7, 8], [7, 8, 9]], [[5, 8, 9], [7, 8, 9]]),
+    }
+    wrong_masks = {
+        "The mask is upside down: True marks a real token.": ("011", "000"),
+        "The mask is all True, but the first text has one token. Padding has to be False.": ("111", "111"),
+        "The mask keeps one position too many: count positions from 0.": ("110", "111"),
+        "The mask keeps one position too few: count positions from 0.": ("000", "110"),
+        "The mask marks the end of the row; the text stands at its beginning.": ("001", "111"),
+    }
+    # fmt: on
+    for mistake, results in wrong_ids.items():
+        expect(ids.tolist() not in results, mistake)
+    expect(
+        ids.tolist() == [[5, 0, 0], [7, 8, 9]],
+        f"For [5] and [7, 8, 9] the ids are {ids.tolist()}; wanted is 5 and two zeros, then 7, 8, 9.",
+    )
+    for mistake, rows in wrong_masks.items():
+        expect(not torch.equal(mask, _mask(*rows)), mistake)
+    expect(
+        torch.equal(mask, _mask("100", "111")),
+        f"For lengths 1 and 3 the mask is {mask.tolist()}.",
+    )
+    _, mask = _padded(answer, [[2, 2], [3], [6, 6, 6, 4]])
+    expect(
+        torch.equal(mask, _mask("1100", "1000", "1111")),
+        f"For lengths 2, 1 and 4, with tokens that repeat, the mask is {mask.tolist()}.",
+    )
+
+
 def _padded(answer, texts: list[list[int]], **options) -> tuple[Tensor, Tensor]:
     """The answer's ids and mask, once their shapes and types are right."""
     result = ask(answer, texts, **options)
     expect(
-        isinstance(result, tuple | list) and len(result) == 2,
+        isinstance(result, tuple | list),
         f"It returned a {type(result).__name__}; two things are wanted: ids and mask.",
+    )
+    expect(
+        len(result) == 2,
+        f"It returned {len(result)} things; two are wanted: ids and mask.",
     )
     for part, name in zip(result, ("ids", "mask"), strict=True):
         expect(
@@ -686,9 +685,11 @@ def _padded(answer, texts: list[list[int]], **options) -> tuple[Tensor, Tensor]:
     lengths = [len(text) for text in texts]
     wanted, got = (len(texts), max(lengths)), tuple(ids.shape)
     likely = "The longest text sets the width, wherever it stands."
-    if got == wanted[::-1]:
+    if len(got) == 1:
+        likely = "A batch has two dimensions, texts and positions, even if it holds a single text."
+    elif got == wanted[::-1]:
         likely = "Texts are the rows and positions the columns; some functions need batch_first to be told."
-    elif got[:1] != wanted[:1] and 0 in lengths:
+    elif got[0] != wanted[0] and 0 in lengths:
         likely = "An empty text is a text too; it must not disappear."
     expect(
         got == wanted,
@@ -711,88 +712,30 @@ def _padded(answer, texts: list[list[int]], **options) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
+# --- best_labels ------------------------------------------------------------------------------------
+
+
 @check(
     pipeline.best_labels,
     proved="Each text gets its own likeliest label, with a probability that is a plain float.",
 )
 def best_labels(answer, draw):
-    labels = ("sad", "calm", "glad")
-    weights = torch.tensor([[1.0, 2.0, 5.0], [6.0, 1.0, 2.0], [1.0, 4.0, 2.0]])
-    logits = weights.log()
-    names, chances = _labelled(answer, logits, labels)
-    expect(names != ["sad", "calm", "sad"], "These are the unlikeliest labels.")
-    expect(
-        names != ["sad", "calm", "glad"],
-        "The labels are handed out in their own order, one to each text. Each text is to choose among all of them.",
-    )
-    expect(
-        names != ["calm", "glad", "sad"],
-        "These are the winners of each column: for each label the best text. Each text is to choose among the labels.",
-    )
-    expect(
-        sorted(names) != ["calm", "glad", "sad"] or names == ["glad", "sad", "calm"],
-        f"The labels are {names}: another order than that of the texts, which is glad, sad, calm.",
-    )
-    expect(
-        names == ["glad", "sad", "calm"],
-        f"The labels are {names}; the largest scores are at glad, sad, calm.",
-    )
-    best = torch.tensor([[2], [0], [1]])
-    want = torch.tensor([5 / 8, 6 / 9, 4 / 7])
-    diagnose(
-        torch.tensor(chances),
-        want,
-        {
-            "The second of each pair is the raw score. Turn the scores into probabilities first.": logits.max(
-                1
-            ).values,
-            "These probabilities are normalised over the texts. The labels of one text compete, not the texts.": torch.softmax(
-                logits, 0
-            )
-            .gather(1, best)
-            .squeeze(1),
-            "These probabilities are normalised over all texts together; every text has its own.": torch.tensor(
-                [5.0, 6.0, 4.0]
-            )
-            / 24,
-            "Each score was squashed by itself (a sigmoid); the labels of one text have to share 1.": logits.max(
-                1
-            ).values.sigmoid(),
-            "These are log-probabilities.": want.log(),
-            "These are exponentials, not yet divided by their sum.": torch.tensor(
-                [5.0, 6.0, 4.0]
-            ),
-            "These are scores divided by their sum, without the exponential.": logits.max(
-                1
-            ).values
-            / logits.sum(1),
-            "These are percentages; a probability is at most 1.": 100 * want,
-            "These are probabilities of the first text. Every text has its own row.": torch.tensor(
-                [5.0, 1.0, 2.0]
-            )
-            / 8,
-            "This is the probability of the same label each time, not of the winner.": tuple(
-                logits.softmax(1)[:, column] for column in range(3)
-            ),
-            "These are probabilities of the unlikeliest label.": torch.tensor(
-                [1 / 8, 1 / 9, 1 / 7]
-            ),
-            "This is what the winner leaves to the others.": 1 - want,
-            "The softmax was taken twice.": torch.softmax(logits.softmax(1), 1)
-            .max(1)
-            .values,
-        },
-        f"The labels are right; their probabilities should be 5/8, 6/9 and 4/7, and are {chances}.",
-    )
+    _best_labels_on_paper(answer)
     logits = torch.randn(5, 4, generator=draw) * 3
     names, chances = _labelled(answer, logits, "abcd")
     expect(
         names == ["abcd"[i] for i in logits.argmax(1).tolist()],
-        "With four labels and random scores some labels are wrong. Is a label, or the number of labels, built in?",
+        "With four labels and random scores, negative ones too, some labels are wrong. Is a label, or the number of "
+        "labels, built in?",
     )
     expect(
-        close(torch.tensor(chances), torch.softmax(logits, 1).max(1).values),
+        close(torch.tensor(chances), logits.softmax(1).amax(1)),
         "On random scores the probabilities differ from torch's. Is something rounded to a few digits?",
+    )
+    names, _ = _labelled(answer, torch.tensor([[4.0, 5.0, 3.0]] * 30).log(), "abc")
+    expect(
+        set(names) == {"b"},
+        "Thirty texts with the same scores get different labels: drawn by chance. The likeliest one is asked for.",
     )
     extreme = torch.tensor([[1000.0, 0.0], [-1000.0, -999.0]])
     try:
@@ -801,38 +744,106 @@ def best_labels(answer, draw):
         raise CheckFailed(
             f"A single text stops it with {type(error).__name__}: {error}. Was a dimension of size 1 squeezed away?"
         ) from error
-    together = _labelled(answer, extreme, ("yes", "no"))
-    for got in (alone[0], (together[0][:1], together[1][:1])):
-        expect(
-            got == (["yes"], [1.0]),
-            f"Scores 1000 and 0 give {got[0][0]!r} and {got[1][0]}; wanted are 'yes' and 1.0. Use your safe softmax.",
-        )
-    for got in (alone[1], (together[0][1:], together[1][1:])):
-        expect(
-            got[0] == ["no"]
-            and close(torch.tensor(got[1]), torch.tensor([0.731059]), rtol=1e-4),
-            f"Scores -1000 and -999 give {got[0][0]!r} and {got[1][0]}; wanted are 'no' and 0.731. Use your safe "
-            "softmax, row by row.",
-        )
+    names, chances = _labelled(answer, extreme, ("yes", "no"))
+    for row, scores, label, chance in (
+        (0, "1000 and 0", "yes", 1.0),
+        (1, "-1000 and -999", "no", 0.731059),
+    ):
+        for (name,), (got,), where in (
+            (*alone[row], ""),
+            ([names[row]], [chances[row]], ", with another text"),
+        ):
+            expect(
+                name == label and abs(got - chance) < 1e-4,
+                f"Scores {scores} give {name!r} and {got:.3g}{where}; wanted are {label!r} and {chance:.3g}. Use your "
+                "safe softmax, row by row.",
+            )
+
+
+def _best_labels_on_paper(answer) -> None:
+    weights = torch.tensor([[1.0, 2.0, 5.0], [8.0, 3.0, 1.0], [4.0, 1.0, 2.0]])
+    logits, winners = weights.log(), torch.tensor([[2], [0], [0]])
+    want, best = torch.tensor([5 / 8, 8 / 12, 4 / 7]), weights.log().amax(1)
+    # fmt: off
+    wrong_names = {
+        "These are the unlikeliest labels.":
+            ("sad", "glad", "calm"),
+        "The labels are handed out in their own order, one to each text. Each text is to choose among all of them.":
+            ("sad", "calm", "glad"),
+        "These are the winners of each column: for each label the best text. Each text is to choose among the labels.":
+            ("calm", "calm", "sad"),
+        "Every label is one place too early in labels; places count from 0.":
+            ("calm", "glad", "glad"),
+        "Every label is one place too late in labels; places count from 0.":
+            ("sad", "calm", "calm"),
+        "The places are counted from the wrong end of labels.":
+            ("sad", "glad", "glad"),
+        "All texts get the label of the largest score of all. Each text has its own row.":
+            ("sad", "sad", "sad"),
+        "The pairs come in another order than the texts.":
+            ("sad", "glad", "sad"),
+        "The pairs come in the reverse order of the texts.":
+            ("sad", "sad", "glad"),
+    }
+    mistakes = {
+        "The second of each pair is the raw score. Turn the scores into probabilities first.":
+            best,
+        "These probabilities are normalised over the texts. The labels of one text compete, not the texts.":
+            logits.softmax(0).gather(1, winners).squeeze(1),
+        "These probabilities are normalised over all texts together; every text has its own.":
+            torch.tensor([5.0, 8.0, 4.0]) / 27,
+        "Each score was squashed by itself (a sigmoid); the labels of one text have to share 1.":
+            best.sigmoid(),
+        "These are log-probabilities.":
+            want.log(),
+        "These are exponentials, not yet divided by their sum.":
+            torch.tensor([5.0, 8.0, 4.0]),
+        "These are scores divided by their sum, without the exponential.":
+            best / logits.sum(1),
+        "These are percentages; a probability is at most 1.":
+            100 * want,
+        "These are probabilities of the first text. Every text has its own row.":
+            torch.tensor([5 / 8, 1 / 8, 1 / 8]),
+        "This is the probability of the same label each time, not of the winner.":
+            tuple(logits.softmax(1).T),
+        "These are probabilities of the unlikeliest label.":
+            torch.tensor([1 / 8, 1 / 12, 1 / 7]),
+        "This is what the winner leaves to the others.":
+            1 - want,
+        "The softmax was taken twice.":
+            logits.softmax(1).softmax(1).amax(1),
+    }
+    # fmt: on
+    names, chances = _labelled(answer, logits, ("sad", "calm", "glad"))
+    for mistake, wrong in wrong_names.items():
+        expect(tuple(names) != wrong, mistake)
+    expect(
+        names == ["glad", "sad", "sad"],
+        f"The labels are {names}; the largest scores are at glad, sad, sad.",
+    )
+    diagnose(
+        torch.tensor(chances),
+        want,
+        mistakes,
+        f"The labels are right; their probabilities should be 5/8, 8/12 and 4/7, and are {chances}.",
+    )
 
 
 def _labelled(
     answer, logits: Tensor, labels: tuple[str, ...] | str
 ) -> tuple[list[str], list[float]]:
     """The answer's labels and probabilities, once the pairs look like pairs."""
-    got = ask(answer, logits, labels)
-    texts = len(logits)
+    got, texts = ask(answer, logits, labels), len(logits)
     expect(
         isinstance(got, list | tuple),
         f"It returned {got!r}, a {type(got).__name__}; wanted is a list with one pair for each text.",
     )
+    side_by_side = len(got) == 2 and all(
+        isinstance(part, list | tuple | Tensor) and len(part) == texts for part in got
+    )
     expect(
-        len(got) != 2
-        or texts == 2
-        or not all(isinstance(part, list | tuple | Tensor) for part in got),
-        f"It returned two lists, {got[0]!r} and {got[-1]!r}; wanted is one list of pairs."
-        if got
-        else "",
+        texts == 2 or not side_by_side,
+        f"It returned two lists, {got[:1]} and {got[1:]}; wanted is one list of pairs.",
     )
     expect(
         len(got) == texts,
@@ -858,11 +869,7 @@ def _labelled(
     return names, chances
 
 
-def _pieces(draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Six rows of losses with one to five kept tokens each."""
-    losses = torch.rand(6, 5, generator=draw) * 4
-    lengths = torch.randint(1, 6, (6,), generator=draw)
-    return losses, torch.arange(5) < lengths.unsqueeze(1)
+# --- accumulated_mean -------------------------------------------------------------------------------
 
 
 @check(
@@ -870,50 +877,9 @@ def _pieces(draw: torch.Generator) -> tuple[Tensor, Tensor]:
     proved="However six texts are cut into pieces, value and gradient are those of one large batch.",
 )
 def accumulated_mean(answer, draw):
-    losses = [
-        torch.tensor([[4.0, 0.0, 4.0], [5.0, 3.0, 11.0]]),
-        torch.tensor([[8.0, 6.0, 7.0]]),
-        torch.tensor([[2.0, 5.0, 5.0]]),
-    ]
-    kept = [_mask("111", "110"), _mask("100"), _mask("110")]
-    mistakes = {  # kept losses add up to 16, 8 and 7; 5, 1 and 2 of them are kept, of 12
-        "This is the mean of the pieces' means: the one token of the second piece weighs as much as the five of "
-        "the first. That is the published mistake.": 14.7 / 3,
-        "This is the sum of the pieces' means: a piece of one token weighs as much as one of five.": 14.7,
-        "The mean so far and each new piece's mean are averaged in turn, so the last piece weighs as much as all "
-        "before it.": 4.55,
-        "All positions are counted, padding too.": 31 / 12,
-        "The mask made no difference.": 60 / 12,
-        "The count is right, but padded losses are in the sum.": 60 / 8,
-        "The masks are upside down: True keeps.": 29 / 4,
-        "A kept 0 was left out of the count. The mask alone says what counts.": 31 / 7,
-        "Pieces are weighed by their number of texts. Texts have different lengths: count tokens.": 17.9
-        / 4,
-        "Texts weigh the same, whatever their length: this is the mean of their means.": (
-            8 / 3 + 4 + 8 + 3.5
-        )
-        / 4,
-        "This is the sum; divide by the number of kept tokens.": 31.0,
-        "The total is divided by the number of pieces.": 31 / 3,
-        "The total is divided by the number of texts.": 31 / 4,
-        "The total of all pieces is divided by the first piece's count alone.": 31 / 5,
-        "The total of all pieces is divided by the last piece's count alone.": 31 / 2,
-        "The last piece's total is divided by the count of all.": 7 / 8,
-        "This is the mean of the first piece alone. Does the function return from inside the loop?": 16
-        / 5,
-        "This is the mean of the last piece alone. Is the total set to 0 in every round?": 7
-        / 2,
-        "The third piece was forgotten: only two pieces are used.": 24 / 6,
-        "The quotient was cut off to a whole number.": 3.0,
-        "The piece with a single kept token was left out.": 23 / 7,
-    }
-    diagnose(
-        ask_tensor(answer, losses, kept, shape=()),
-        torch.tensor(31 / 8),
-        {mistake: torch.tensor(result) for mistake, result in mistakes.items()},
-        "Pieces with kept losses 4, 0, 4, 5, 3, then 8, then 2, 5 have the mean 31/8; yours differs.",
-    )
-    rows, mask = _pieces(draw)
+    _accumulated_mean_on_paper(answer)
+    rows = torch.rand(6, 5, generator=draw) * 4
+    mask = torch.arange(5) < torch.randint(1, 6, (6, 1), generator=draw)
     want = _slow_masked_mean(rows.reshape(1, -1), mask.reshape(1, -1), 1)[0]
     for cut in ((6,), (2, 4), (1, 1, 3, 1)):
         got = ask_tensor(answer, list(rows.split(cut)), list(mask.split(cut)), shape=())
@@ -931,6 +897,94 @@ def accumulated_mean(answer, draw):
         close(gradient, mask / mask.sum()),
         "The value is right, but the gradient differs from one large batch's: was a piece detached?",
     )
+    _only_kept_losses_matter(answer)
+
+
+def _accumulated_mean_on_paper(answer) -> None:
+    losses = [
+        torch.tensor([[4.0, 0.0, 4.0], [5.0, 3.0, 11.0]]),
+        torch.tensor([[8.0, 6.0, 7.0]]),
+        torch.tensor([[2.0, 5.0, 5.0]]),
+    ]
+    kept = [_mask("111", "110"), _mask("100"), _mask("110")]
+    # fmt: off
+    mistakes = {  # kept losses add up to 16, 8 and 7; 5, 1 and 2 of them are kept, of 6, 3 and 3
+        "This is the mean of the pieces' means: the one token of the second piece weighs as much as the five of the "
+        "first. That is the published mistake.":
+            (3.2 + 8 + 3.5) / 3,
+        "This is the sum of the pieces' means: a piece of one token weighs as much as one of five.":
+            3.2 + 8 + 3.5,
+        "The mean so far and each new piece's mean are averaged in turn, so the last piece weighs as much as all "
+        "before it.":
+            ((3.2 + 8) / 2 + 3.5) / 2,
+        "The totals so far are divided and averaged in every round; divide once, at the end.":
+            (16 / 5 + 24 / 6 + 31 / 8) / 3,
+        "All positions are counted, padding too.":
+            31 / 12,
+        "The mask made no difference.":
+            60 / 12,
+        "The count is right, but padded losses are in the sum.":
+            60 / 8,
+        "The masks are upside down: True keeps.":
+            29 / 4,
+        "A kept 0 was left out of the count. The mask alone says what counts.":
+            31 / 7,
+        "Pieces are weighed by their number of texts. Texts have different lengths: count tokens.":
+            (2 * 3.2 + 8 + 3.5) / 4,
+        "Texts weigh the same, whatever their length: this is the mean of their means.":
+            (8 / 3 + 4 + 8 + 3.5) / 4,
+        "Positions weigh the same: this is the mean over first, second and third tokens.":
+            (19 / 4 + 8 / 3 + 4 / 1) / 3,
+        "Pieces are weighed by the share of each that is kept. Count tokens.":
+            (3.2 * 5 / 6 + 8 / 3 + 3.5 * 2 / 3) / (5 / 6 + 1 / 3 + 2 / 3),
+        "This is the sum; divide by the number of kept tokens.":
+            31.0,
+        "The total is divided by the number of pieces.":
+            31 / 3,
+        "The total is divided by the number of texts.":
+            31 / 4,
+        "The total is divided by the average count of a piece.":
+            31 / (8 / 3),
+        "The total of all pieces is divided by the first piece's count alone.":
+            31 / 5,
+        "The total of all pieces is divided by the last piece's count alone.":
+            31 / 2,
+        "The last piece's total is divided by the count of all.":
+            7 / 8,
+        "This is the mean of the first piece alone. Does the function return from inside the loop?":
+            16 / 5,
+        "This is the mean of the last piece alone. Is the total set to 0 in every round?":
+            7 / 2,
+        "The third piece was forgotten: only two pieces are used.":
+            24 / 6,
+        "The piece with a single kept token was left out.":
+            23 / 7,
+        "The quotient was cut off to a whole number.":
+            3.0,
+        "The sign is turned; losses are averaged as they are.":
+            -31 / 8,
+        "This is the exponential of the mean loss (a perplexity).":
+            math.exp(31 / 8),
+    }
+    # fmt: on
+    diagnose(
+        ask_tensor(
+            answer,
+            losses,
+            kept,
+            shape=(),
+            shapes={
+                (3,): "One number for each piece; put them together.",
+                (1,): "One number without any dimension.",
+            },
+        ),
+        torch.tensor(31 / 8),
+        {mistake: torch.tensor(result) for mistake, result in mistakes.items()},
+        "Pieces with kept losses 4, 0, 4, 5, 3, then 8, then 2, 5 have the mean 31/8; yours differs.",
+    )
+
+
+def _only_kept_losses_matter(answer) -> None:
     hole = [torch.tensor([[2.0, math.nan]]), torch.tensor([[math.inf, math.inf]])]
     got = ask_tensor(answer, hole[:1], [_mask("10")], shape=())
     expect(
@@ -956,17 +1010,16 @@ def accumulated_mean(answer, draw):
         f"A nan among the kept losses disappeared: the mean is {got}. A loss that is nan has to show; only padding "
         "may be replaced.",
     )
-    got = ask_tensor(
-        answer, [torch.tensor([[0.1]], dtype=torch.float64)], [_mask("1")], shape=()
-    )
+    tenth = torch.tensor(0.1, dtype=torch.float64)
+    got = ask_tensor(answer, [tenth.view(1, 1)], [_mask("1")], shape=())
     expect(
-        close(got, torch.tensor(0.1, dtype=torch.float64), rtol=1e-12, atol=0),
+        close(got, tenth, rtol=1e-12, atol=0),
         "One kept loss must be its own mean, to the last digit of a double. Is a constant added to the count, or "
         "something rounded to float32?",
     )
 
 
-# --- versions of accumulated_mean for a learner's test ----------------------------------------------
+# --- a learner's test of accumulated_mean: right and faulty versions for it -------------------------
 
 
 def _pairs(losses, masks) -> list[tuple[Tensor, Tensor]]:
@@ -984,13 +1037,8 @@ def _select_and_average(losses, masks):
 
 
 def _one_by_one(losses, masks):
-    kept = [
-        x
-        for loss, mask in _pairs(losses, masks)
-        for x, real in zip(loss[mask], mask[mask], strict=True)
-        if real
-    ]
-    return sum(kept) / len(kept) if kept else losses[0].new_zeros(()) * 1.0
+    kept = [number for loss, mask in _pairs(losses, masks) for number in loss[mask]]
+    return sum(kept) / len(kept) if kept else torch.zeros(())
 
 
 def _weighted_means(losses, masks):
@@ -1055,33 +1103,25 @@ def _last_piece_only(losses, masks):
 
 def _why_blind(version, calls) -> str | None:
     """What in a test's inputs hides the fault of a version."""
-    losses = [[loss for loss, _ in zip(*call, strict=True)] for call in calls]
-    kept = [[mask for _, mask in zip(*call, strict=True)] for call in calls]
-    together = [
-        torch.cat([loss[mask] for loss, mask in zip(*call, strict=True)])
-        for call in zip(losses, kept, strict=True)
-    ]
+    calls = [_pairs(*call) for call in calls]
+    together = [torch.cat([loss[mask] for loss, mask in call]) for call in calls]
+    padding = torch.cat([loss[~mask] for call in calls for loss, mask in call])
     about_cuts = version in (_mean_of_means, _weighs_texts, _last_piece_only)
-    if about_cuts and all(len(call) == 1 for call in losses):
+    if about_cuts and all(len(call) == 1 for call in calls):
         return "Every call has one piece only, so nothing was put together."
-    if about_cuts and all((call == call[:1]).all() for call in together):
+    if about_cuts and all((kept == kept[:1]).all() for kept in together):
         return "The kept losses are all alike, and every average of equal numbers is the same."
     if version is _mean_of_means and all(
-        len({int(m.sum()) for m in call}) == 1 for call in kept
+        len({int(m.sum()) for _, m in call}) == 1 for call in calls
     ):
         return "All your pieces keep the same number of tokens, and then their means may be averaged."
     if version is _weighs_texts and all(
-        len({m.sum().item() / len(m) for m in call}) == 1 for call in kept
+        len({m.sum().item() / len(m) for _, m in call}) == 1 for call in calls
     ):
         return "All your pieces keep as many tokens per text, so that counting texts is as good as counting tokens."
-    if not about_cuts and all(mask.all() for call in kept for mask in call):
+    if not about_cuts and padding.numel() == 0:
         return "Your masks are full of True, so there is no padding that could do harm."
-    padding = [
-        loss[~mask]
-        for call in zip(losses, kept, strict=True)
-        for loss, mask in zip(*call, strict=True)
-    ]
-    if version is _adds_padding and not torch.cat(padding).any():
+    if version is _adds_padding and not padding.any():
         return "The padding in your test holds zeros, which nobody notices in a sum."
     return None
 

@@ -129,6 +129,6 @@ def test_with_a_plain_mean_a_long_neighbour_moves_every_model_and_changes_verdic
 
 def test_the_lesson_draws_these_curves_and_trains_as_many_steps(runs):
     lesson = Path(__file__).resolve().parents[2] / "lessons" / f"{LESSON}.py"
-    assert f"runtime.steps({STEPS}, " in lesson.read_text()
+    assert f"runtime.steps(full={STEPS}, " in lesson.read_text()
     record(LESSON, runs)
     is_recorded(LESSON, runs, atol=0.02)

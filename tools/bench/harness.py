@@ -28,6 +28,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs" / "bench"
 PROCESSES = 8  # the fewest that give an interval of 99 %
 PAIRS = 10  # in each process
 LEAST_SECONDS = 0.02  # shorter measurements see the clock and the scheduler
+Size = dict[str, int | str]  # {"V": 2048, "mode": "forward"}
 Side = Callable[[], Tensor | tuple[Tensor, ...]]
 
 
@@ -42,22 +43,20 @@ class Claim:
     name: str
     sentence: str  # written before measuring
     faster: bool  # does the sentence say that ours takes less time?
-    sizes: tuple[dict[str, int | str], ...]
+    sizes: tuple[Size, ...]
     prepare: Callable[..., tuple[Side, Side]]  # (seed, **size) -> ours, theirs
     atol: float = 1e-5  # largest difference of results; a larger one carries its reason
 
 
-def in_words(size: dict[str, int | str]) -> str:
-    """{"V": 2048, "mode": "forward"} as "V = 2,048, forward"."""
+def in_words(size: Size) -> str:
+    """V = 2,048, forward"""
     return ", ".join(
         f"{key} = {value:,}" if isinstance(value, int) else value
         for key, value in size.items()
     )
 
 
-def require_same(
-    claim: Claim, size: dict[str, int | str], ours: Side, theirs: Side
-) -> None:
+def require_same(claim: Claim, size: Size, ours: Side, theirs: Side) -> None:
     """Stop unless both sides return tensors of the same shapes and, to within atol, of the same values."""
     where = f"{claim.name} at {in_words(size)}"
     results = [
@@ -66,14 +65,12 @@ def require_same(
     ]
     shapes = [[tuple(tensor.shape) for tensor in result] for result in results]
     if shapes[0] != shapes[1]:
-        raise Mismatch(
-            f"{where}: ours gives shapes {shapes[0]}, theirs {shapes[1]}. Nothing was timed."
-        )
+        seen = f"ours gives shapes {shapes[0]}, theirs {shapes[1]}"
+        raise Mismatch(f"{where}: {seen}. Nothing was timed.")
     worst = max((a - b).abs().max().item() for a, b in zip(*results, strict=True))
     if not worst <= claim.atol:  # nan is no agreement either
-        raise Mismatch(
-            f"{where}: results differ by {worst:.2g}, allowed is {claim.atol}. Nothing was timed."
-        )
+        seen = f"results differ by {worst:.2g}, allowed is {claim.atol}"
+        raise Mismatch(f"{where}: {seen}. Nothing was timed.")
 
 
 def repeats_needed(function: Side, clock: Callable[[], float]) -> int:
@@ -99,18 +96,15 @@ def measure(
     for pair in range(pairs):
         took = {}
         for name in ("ours", "theirs") if pair % 2 == 0 else ("theirs", "ours"):
-            took[name] = (
-                Timer(sides[name], timer=clock).timeit(repeats[name]) / repeats[name]
-            )
+            seconds = Timer(sides[name], timer=clock).timeit(repeats[name])
+            took[name] = seconds / repeats[name]
         ratios.append(took["ours"] / took["theirs"])
     return ratios
 
 
 def ratios_by_size(claim: Claim, seed: int, **options) -> list[list[float]]:
     """What one process contributes: for each size, the results compared, then a ratio for each pair."""
-    torch.set_num_threads(
-        1
-    )  # other work may share the cores, and threads would wait for each other
+    torch.set_num_threads(1)  # threads that wait for each other would time other work
     found = []
     for size in claim.sizes:
         ours, theirs = claim.prepare(seed, **size)
@@ -142,16 +136,12 @@ def run(
         start(partial(ratios_by_size, claim, seed, **options))
         for seed in range(processes)
     ]
-    by_size = [
-        list(ratios) for ratios in zip(*found, strict=True)
-    ]  # one list per process
-    result["rows"] = [
+    result["rows"] = [  # ratios: one list per process
         {"size": in_words(size), **summary(ratios), "ratios": ratios}
-        for size, ratios in zip(claim.sizes, by_size, strict=True)
+        for size, *ratios in zip(claim.sizes, *found, strict=True)
     ]
     one_line = re.compile(r"\[[-+\d.e,\s]+\]")  # each list of numbers
-    text = one_line.sub(
-        lambda found: json.dumps(json.loads(found[0])), json.dumps(result, indent=1)
-    )
+    text = json.dumps(result, indent=1)
+    text = one_line.sub(lambda found: json.dumps(json.loads(found[0])), text)
     (folder / f"{claim.name}.json").write_text(text + "\n")
     return result

@@ -29,9 +29,8 @@ def refuse_skip(report) -> None:
         )
 
 
-@pytest.hookimpl(
-    wrapper=True, tryfirst=True
-)  # outermost: xfail has been marked by then
+# outermost: xfail has been marked by then
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item, call):
     report = yield
     refuse_skip(report)

@@ -72,6 +72,7 @@ def run_here(planted, folder, clock, pairs=10):
 
 
 def test_median_quartiles_and_interval_are_those_worked_on_paper():
+    # logarithms base 2: -3 -2 -1 -1 1 1 2 3
     ratios = [
         1 / 8,
         1 / 4,
@@ -81,21 +82,21 @@ def test_median_quartiles_and_interval_are_those_worked_on_paper():
         2,
         4,
         8,
-    ]  # logarithms base 2: -3 -2 -1 -1 1 1 2 3
+    ]
     found = summary([[ratio] for ratio in ratios])  # eight processes of one pair
     assert (found["processes"], found["pairs"]) == (8, 8)
     assert found["median"] == 1.0  # halfway between 1/2 and 2 on logarithms, not 1.25
+    # a quarter of the way from 1/2 to 1/4: 2 ** -1.25
     assert found["quartiles"] == [
         0.42,
         2.378,
-    ]  # a quarter of the way from 1/2 to 1/4: 2 ** -1.25
+    ]
     assert found["interval"] == [0.125, 8.0]
 
 
 def test_a_process_counts_once_however_many_pairs_it_measured():
-    found = summary(
-        [[8, 8, 8, 1, 1, 8, 8, 8], *[[0.5, 2.0]] * 7]
-    )  # medians: 8, and seven times 1
+    # medians: 8, and seven times 1
+    found = summary([[8, 8, 8, 1, 1, 8, 8, 8], *[[0.5, 2.0]] * 7])
     assert found["median"] == 1.0
     assert found["interval"] == [1.0, 8.0]
     assert found["pairs"] == 22
@@ -113,9 +114,8 @@ def test_swapping_ours_and_theirs_turns_every_figure_into_its_inverse():
         summary(processes),
         summary([[1 / ratio for ratio in process] for process in processes]),
     )
-    assert there["median"] * back["median"] == pytest.approx(
-        1, abs=2e-3
-    )  # figures have three decimals
+    # figures have three decimals
+    assert there["median"] * back["median"] == pytest.approx(1, abs=2e-3)
     assert there["interval"][0] * back["interval"][1] == pytest.approx(1, abs=2e-3)
 
 
@@ -127,21 +127,22 @@ def test_eight_values_enclose_the_median_at_99_percent_and_seven_are_too_few():
 
 def test_the_order_of_the_values_does_not_matter_and_lower_confidence_is_narrower():
     assert median_interval(EIGHT[::-1]) == (2.0, 19.0)
+    # 2 x (1 + 8) / 256 = 7 %
     assert median_interval(EIGHT, confidence=0.9) == (
         3.0,
         17.0,
-    )  # 2 x (1 + 8) / 256 = 7 %
+    )
+    # 2 x (1 + 8 + 28) / 256 = 29 %
     assert median_interval(EIGHT, confidence=0.7) == (
         5.0,
         13.0,
-    )  # 2 x (1 + 8 + 28) / 256 = 29 %
+    )
 
 
 @pytest.mark.parametrize("n", [8, 11, 12, 14])
 def test_of_all_patterns_of_coins_one_in_a_hundred_at_most_misses_the_median(n):
-    low, high = median_interval(
-        range(1, n + 1)
-    )  # values 1..n, so that the ends are ranks
+    # values 1..n, so that the ends are ranks
+    low, high = median_interval(range(1, n + 1))
 
     def missed(k):  # fewer than k of n values on one side of the true median
         return statistics.mean(
@@ -192,9 +193,8 @@ def test_the_same_function_twice_shows_no_difference(tmp_path):
 def test_a_machine_that_grows_slower_favours_neither_side():
     clock = Clock(slower_each_call=1.05)
     ratios = measure(clock.taking(0.03), clock.taking(0.03), pairs=8, clock=clock)
-    assert ratios == pytest.approx(
-        [1 / 1.05, 1.05] * 4
-    )  # ours first, then theirs first
+    # ours first, then theirs first
+    assert ratios == pytest.approx([1 / 1.05, 1.05] * 4)
     assert summary([ratios] * 8)["median"] == 1.0
 
 

@@ -77,9 +77,8 @@ def test_in_ci_every_kind_of_skip_fails_and_says_why(suite, monkeypatch):
     monkeypatch.setenv("CI", "true")
     suite.makepyfile(SKIPS)
     result = suite.runpytest()
-    result.assert_outcomes(
-        failed=1, errors=2
-    )  # pytest calls a failure before the test itself an error
+    # pytest calls a failure before the test itself an error
+    result.assert_outcomes(failed=1, errors=2)
     for how in ("mark", "call", "fixture"):
         result.stdout.fnmatch_lines(
             [f"*was skipped, which counts as a failure in CI. Skipped: by a {how}*"]

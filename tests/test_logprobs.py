@@ -83,9 +83,8 @@ def test_tied_largest_scores_have_torchs_gradient():
 
 @pytest.mark.parametrize("shift", [1000, -1000, 1e6])
 def test_adding_a_constant_to_whole_scores_changes_no_bit(shift):
-    scores = torch.tensor(
-        [[2.0, 1.0, 0.0], [-3.0, 5.0, 5.0]]
-    )  # whole, so that the sum is exact in float32
+    # whole, so that the sum is exact in float32
+    scores = torch.tensor([[2.0, 1.0, 0.0], [-3.0, 5.0, 5.0]])
     assert torch.equal(softmax(scores + shift), softmax(scores))
 
 
@@ -121,9 +120,10 @@ def test_permuting_scores_permutes_probabilities():
 def test_over_50257_words_float32_is_right_to_the_sixth_digit():
     scores = drawn((4, 50257))
     rounded = scores.float()
+    # a sum in one long chain, without pairs, is off by 1e-5
     torch.testing.assert_close(
         softmax(rounded).double(), softmax(rounded.double()), rtol=3e-6, atol=0
-    )  # a sum in one long chain, without pairs, is off by 1e-5
+    )
 
 
 # ---- log-probabilities

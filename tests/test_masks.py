@@ -79,9 +79,8 @@ def test_a_loop_over_every_place_agrees(shape, dim):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_numpys_masked_arrays_agree(shape):
     values, mask = drawn(shape, seed=1)
-    theirs = np.ma.masked_array(
-        values.numpy(), mask=~mask.numpy()
-    )  # there True means masked out
+    # there True means masked out
+    theirs = np.ma.masked_array(values.numpy(), mask=~mask.numpy())
     for dim in (None, *range(len(shape))):
         expected = np.ma.filled(theirs.mean(axis=dim), 0.0)
         np.testing.assert_allclose(

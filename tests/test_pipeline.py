@@ -146,9 +146,8 @@ def test_logits_of_a_model_with_chosen_weights_are_those_worked_on_paper():
 
 
 def test_torchs_embedding_bag_agrees_in_value_and_gradient(model):
-    ids, mask = preprocess(
-        [*TEXTS[::17], *NEW]
-    )  # no word is number 0, so that padding can be told by it
+    # no word is number 0, so that padding can be told by it
+    ids, mask = preprocess([*TEXTS[::17], *NEW])
     bag = nn.EmbeddingBag.from_pretrained(
         model.embedding.weight.detach(), False, mode="mean", padding_idx=0
     )
@@ -248,9 +247,8 @@ def test_transformers_postprocess_reads_the_same_answers():
             dict(enumerate(MOODS)),
         )
 
-    reader = object.__new__(
-        TextClassificationPipeline
-    )  # its last step needs a configuration and no weights
+    # its last step needs a configuration and no weights
+    reader = object.__new__(TextClassificationPipeline)
     reader.model = type("Model", (), {"config": Config})
     for row, (label, probability) in zip(
         LOGITS, best_labels(LOGITS, MOODS), strict=True
@@ -367,9 +365,8 @@ def test_the_first_step_moves_every_touched_weight_by_the_learning_rate(model):
     )[0]
     train_classifier(model, ids, mask, targets, steps=1, learning_rate=0.02)
     expected = before * (1 - 0.02 * 0.01) - 0.02 * gradient.sign()
-    torch.testing.assert_close(
-        weight.detach(), expected, rtol=0, atol=1e-5
-    )  # AdamW's eps against |gradient|
+    # AdamW's eps against |gradient|
+    torch.testing.assert_close(weight.detach(), expected, rtol=0, atol=1e-5)
 
 
 def test_gradients_of_an_earlier_use_are_not_added(model):

@@ -169,7 +169,12 @@ class _Trial:
     def passes(self, test: Callable) -> bool:
         try:
             self.returned = test(self.renamed)
-        except AssertionError as error:
+        except BaseException as error:
+            if (
+                not isinstance(error, AssertionError)
+                and type(error).__name__ != "Failed"
+            ):  # pytest.fail
+                raise
             self.objection = _first_line(error)
             return False
         return True
@@ -206,7 +211,7 @@ def _must_reject(
     try:
         if not trial.passes(test):
             return
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise CheckFailed(
             f"Given a faulty version ({description}) your test stops with {type(error).__name__}: "
             f"{_first_line(error)}. A test objects with an assert; any other error looks like an accident."
@@ -269,7 +274,7 @@ def _run(exercise: Exercise, answer: object, seed: int) -> None:
     except CheckFailed as failure:
         _last_trace.append(traceback_module.format_exc())
         raise CheckFailed(_wrap(str(failure))) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _last_trace.append(traceback_module.format_exc())
         raise CheckFailed(_wrap(_explain(exercise, answer, error))) from None
 
@@ -431,7 +436,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _explain(exercise: Exercise, answer: object, error: Exception) -> str:
+def _explain(exercise: Exercise, answer: object, error: BaseException) -> str:
     """One or two sentences about an exception inside an answer: what, where, and the likely cause."""
     frames = traceback_module.extract_tb(error.__traceback__)
     here = os.path.dirname(__file__)
@@ -456,7 +461,7 @@ def _explain(exercise: Exercise, answer: object, error: Exception) -> str:
     return f"{said.rstrip('.')}. {hint}" if hint else said
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     line = (str(error).strip().splitlines() or ["no message"])[0]
     return line if len(line) <= 200 else line[:200].rpartition(" ")[0] + " …"
 

@@ -761,9 +761,9 @@ def best_labels(answer, draw):
 
 
 def _best_labels_on_paper(answer) -> None:
-    weights = torch.tensor([[1.0, 2.0, 5.0], [8.0, 3.0, 1.0], [4.0, 1.0, 2.0]])
+    weights = torch.tensor([[1.0, 2.0, 5.0], [9.0, 4.0, 1.0], [5.0, 1.0, 2.0]])
     logits, winners = weights.log(), torch.tensor([[2], [0], [0]])
-    want, best = torch.tensor([5 / 8, 8 / 12, 4 / 7]), weights.log().amax(1)
+    want, best = torch.tensor([5 / 8, 9 / 14, 5 / 8]), weights.log().amax(1)
     # fmt: off
     wrong_names = {
         "These are the unlikeliest labels.":
@@ -791,13 +791,13 @@ def _best_labels_on_paper(answer) -> None:
         "These probabilities are normalised over the texts. The labels of one text compete, not the texts.":
             logits.softmax(0).gather(1, winners).squeeze(1),
         "These probabilities are normalised over all texts together; every text has its own.":
-            torch.tensor([5.0, 8.0, 4.0]) / 27,
+            torch.tensor([5.0, 9.0, 5.0]) / 30,
         "Each score was squashed by itself (a sigmoid); the labels of one text have to share 1.":
             best.sigmoid(),
         "These are log-probabilities.":
             want.log(),
         "These are exponentials, not yet divided by their sum.":
-            torch.tensor([5.0, 8.0, 4.0]),
+            torch.tensor([5.0, 9.0, 5.0]),
         "These are scores divided by their sum, without the exponential.":
             best / logits.sum(1),
         "These are percentages; a probability is at most 1.":
@@ -807,7 +807,7 @@ def _best_labels_on_paper(answer) -> None:
         "This is the probability of the same label each time, not of the winner.":
             tuple(logits.softmax(1).T),
         "These are probabilities of the unlikeliest label.":
-            torch.tensor([1 / 8, 1 / 12, 1 / 7]),
+            torch.tensor([1 / 8, 1 / 14, 1 / 8]),
         "This is what the winner leaves to the others.":
             1 - want,
         "The softmax was taken twice.":
@@ -825,7 +825,7 @@ def _best_labels_on_paper(answer) -> None:
         torch.tensor(chances),
         want,
         mistakes,
-        f"The labels are right; their probabilities should be 5/8, 8/12 and 4/7, and are {chances}.",
+        f"The labels are right; their probabilities should be 5/8, 9/14 and 5/8, and are {chances}.",
     )
 
 
@@ -1042,12 +1042,11 @@ def _one_by_one(losses, masks):
 
 
 def _weighted_means(losses, masks):
-    everything = sum(mask.sum() for mask in masks).clamp(min=1)
-    means = [
-        (loss[mask].sum() / mask.sum().clamp(min=1), mask.sum())
-        for loss, mask in _pairs(losses, masks)
-    ]
-    return sum(mean * (count / everything) for mean, count in means)
+    everything = max(1, sum(int(mask.sum()) for mask in masks))
+    pairs = [(loss[mask], int(mask.sum())) for loss, mask in _pairs(losses, masks)]
+    return sum(
+        kept.sum() / max(1, count) * (count / everything) for kept, count in pairs
+    )
 
 
 def _next_float(losses, masks, towards: float = math.inf):
@@ -1107,6 +1106,8 @@ def _why_blind(version, calls) -> str | None:
     together = [torch.cat([loss[mask] for loss, mask in call]) for call in calls]
     padding = torch.cat([loss[~mask] for call in calls for loss, mask in call])
     about_cuts = version in (_mean_of_means, _weighs_texts, _last_piece_only)
+    if not any(len(kept) for kept in together):
+        return "Nothing is kept in your inputs, and the mean of nothing is 0 in faulty versions too."
     if about_cuts and all(len(call) == 1 for call in calls):
         return "Every call has one piece only, so nothing was put together."
     if about_cuts and all((kept == kept[:1]).all() for kept in together):

@@ -1,14 +1,20 @@
 """Answers to lesson 00: right ones of different shapes, and the mistakes people really make."""
 
+import importlib
 import itertools
 import math
+import sys
+import unittest
+import warnings
 
 import numpy as np
 import torch
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from course_lib import logprobs as library_logprobs
 from course_lib import masks as library_masks
+from course_lib import pipeline as library_pipeline
 from tools.graders import Battery
 
 battery = Battery()
@@ -1359,7 +1365,7 @@ def percentages(logits, labels):
     return _pairs(best.indices, 100 * best.values, labels)
 
 
-@battery.wrong("best_labels", says="another order|order of the texts")
+@battery.wrong("best_labels", says="another order")
 def sorted_by_probability(logits, labels):
     best = logits.softmax(-1).max(-1)
     return sorted(_pairs(best.indices, best.values, labels), key=lambda pair: -pair[1])
@@ -1952,3 +1958,566 @@ def test_against_the_library(accumulated_mean):
     assert torch.isclose(
         accumulated_mean(losses, masks), library_masks.accumulated_mean(losses, masks)
     )
+
+
+# --- found by attacking the checks ------------------------------------------------------------------
+
+
+@battery.wrong("softmax", says="whole text")
+def one_maximum_for_each_text(scores):
+    """The largest of everything behind the first dimension."""
+    texts = scores if scores.dim() > 1 else scores[None]
+    powers = (
+        (texts - texts.amax(tuple(range(1, texts.dim())), keepdim=True))
+        .exp()
+        .view_as(scores)
+    )
+    return powers / powers.sum(-1, keepdim=True)
+
+
+@battery.wrong("softmax", says="whole tensor")
+def shifted_only_if_something_is_large(scores):
+    if scores.abs().max() > 80:
+        scores = scores - scores.max()
+    powers = scores.exp()
+    return powers / powers.sum(-1, keepdim=True)
+
+
+@battery.wrong("softmax", says="-1000 give nan")
+def shifted_only_downwards(scores):
+    powers = (scores - scores.amax(-1, keepdim=True).clamp(min=0)).exp()
+    return powers / powers.sum(-1, keepdim=True)
+
+
+@battery.wrong("softmax", says="cut off")
+def small_exponentials_dropped(scores):
+    shifted = scores - scores.amax(-1, keepdim=True)
+    powers = shifted.exp().masked_fill(shifted < -20, 0)
+    return powers / powers.sum(-1, keepdim=True)
+
+
+@battery.wrong("softmax", says="left over from a subtraction")
+def last_one_takes_the_rest(scores):
+    first = torch.softmax(scores, -1)[..., :-1]
+    return torch.cat([first, (1 - first.sum(-1, keepdim=True)).clamp(min=0)], -1)
+
+
+@battery.wrong("softmax", says="one half of the quotient")
+def numerator_shifted_alone(scores):
+    return (scores - scores.amax(-1, keepdim=True)).exp() / scores.exp().sum(
+        -1, keepdim=True
+    )
+
+
+@battery.wrong("softmax", says="divided by something")
+def scores_standardised(scores):
+    return torch.softmax(
+        (scores - scores.mean(-1, keepdim=True)) / scores.std(-1, keepdim=True), -1
+    )
+
+
+@battery.wrong("softmax", says="squashed by itself")
+def sigmoids_over_their_sum(scores):
+    return scores.sigmoid() / scores.sigmoid().sum(-1, keepdim=True)
+
+
+@battery.wrong("softmax", says="Negative scores")
+def of_absolute_values(scores):
+    return torch.softmax(scores.abs(), -1)
+
+
+@battery.wrong("softmax", says="minus infinity")
+def minus_infinity_made_finite(scores):
+    return torch.softmax(scores.nan_to_num(neginf=-5.0), -1)
+
+
+@battery.wrong("softmax", says="squeeze")
+def result_squeezed(scores):
+    return torch.softmax(scores, -1).squeeze()
+
+
+@battery.wrong("softmax", says="calls course_lib's own")
+def library_inside_a_bare_except(scores):
+    try:
+        return library_logprobs.softmax(scores)
+    except BaseException:
+        return torch.softmax(scores, -1)
+
+
+@battery.wrong("softmax", says="calls course_lib's own")
+def library_forgotten_and_imported_again(scores):
+    sys.modules.pop("course_lib.logprobs", None)
+    return importlib.import_module("course_lib.logprobs").softmax(scores)
+
+
+@battery.wrong("softmax", says="stopped with SystemExit")
+def leaves_the_program(scores):
+    raise SystemExit(0)
+
+
+@battery.wrong("token_logprobs", says="transposed")
+def ids_transposed(logits, ids):
+    flat = logits.log_softmax(-1).flatten(0, 1)
+    return flat[torch.arange(len(flat)), ids.T.flatten()].view(ids.shape)
+
+
+@battery.wrong("token_logprobs", says="running sums")
+def running_sums(logits, ids):
+    return _said(logits.log_softmax(-1), ids).cumsum(1)
+
+
+@battery.wrong("token_logprobs", says="smoothed")
+def with_label_smoothing(logits, ids):
+    return -functional.cross_entropy(
+        logits.transpose(1, 2), ids, reduction="none", label_smoothing=0.1
+    )
+
+
+@battery.wrong("token_logprobs", says="log-odds")
+def against_the_other_words_only(logits, ids):
+    others = logits.masked_fill(
+        functional.one_hot(ids, logits.shape[-1]).bool(), -math.inf
+    )
+    return _said(logits, ids) - others.logsumexp(-1)
+
+
+@battery.wrong("token_logprobs", says="exponentials are averaged")
+def log_of_the_mean_exponential(logits, ids):
+    return _said(logits, ids) - logits.logsumexp(-1) + math.log(logits.shape[-1])
+
+
+@battery.wrong("token_logprobs", says="not the normaliser")
+def largest_score_subtracted(logits, ids):
+    return _said(logits, ids) - logits.amax(-1)
+
+
+@battery.wrong("token_logprobs", says="made of the scores themselves")
+def sum_of_scores_for_a_normaliser(logits, ids):
+    return _said(logits, ids) - logits.sum(-1).log()
+
+
+@battery.wrong("token_logprobs", says="logarithms of the raw scores")
+def logarithms_of_scores(logits, ids):
+    return _said(logits, ids).log()
+
+
+@battery.wrong("token_logprobs", says="stretched")
+def normaliser_with_a_dimension_too_many(logits, ids):
+    return _said(logits, ids) - logits.logsumexp(-1, keepdim=True)
+
+
+@battery.wrong("token_logprobs", says="not -100")
+def minus_infinity_replaced(logits, ids):
+    return _said(torch.softmax(logits, -1).log().nan_to_num(neginf=-100.0), ids)
+
+
+@battery.wrong("token_logprobs", says="clamp|overflowed")
+def shifted_by_the_mean_(logits, ids):
+    middle = logits.mean(-1, keepdim=True)
+    return _said(logits - middle, ids) - (logits - middle).exp().sum(-1).log()
+
+
+@battery.wrong("token_logprobs", says="entropy")
+def entropies(logits, ids):
+    return torch.distributions.Categorical(logits=logits).entropy()
+
+
+@battery.wrong("masked_mean", says="Every row has to guard itself")
+def guarded_for_the_whole_tensor(values, mask, dim=None):
+    total = _along(values.masked_fill(~mask, 0), dim)
+    return total / _along(mask, dim) if mask.any() else total
+
+
+@battery.wrong("masked_mean", says="single row")
+def a_bare_zero_for_nothing(values, mask, dim=None):
+    if not mask.any():
+        return torch.zeros(())
+    return _along(values.masked_fill(~mask, 0), dim) / _along(mask, dim).clamp(min=1)
+
+
+@battery.wrong("masked_mean", says="squeeze")
+def mean_squeezed(values, mask, dim=None):
+    return (
+        _along(values.masked_fill(~mask, 0), dim) / _along(mask, dim).clamp(min=1)
+    ).squeeze()
+
+
+@battery.wrong("masked_mean", says="count raised")
+def count_clamped_at_two(values, mask, dim=None):
+    return _along(values.masked_fill(~mask, 0), dim) / _along(mask, dim).clamp(min=2)
+
+
+@battery.wrong("masked_mean", says="largest count")
+def divided_by_the_largest_count(values, mask, dim=None):
+    return _along(values.masked_fill(~mask, 0), dim) / _along(mask, dim).max().clamp(
+        min=1
+    )
+
+
+@battery.wrong("masked_mean", says="median")
+def median_of_the_kept(values, mask, dim=None):
+    empty = values.masked_fill(~mask, math.nan)
+    return empty.nanmedian() if dim is None else empty.nanmedian(dim).values
+
+
+@battery.wrong("masked_mean", says="root of the mean square")
+def root_mean_square(values, mask, dim=None):
+    return (
+        _along(values.masked_fill(~mask, 0) ** 2, dim) / _along(mask, dim).clamp(min=1)
+    ).sqrt()
+
+
+@battery.wrong("masked_mean", says="large negative number")
+def filled_as_for_a_softmax(values, mask, dim=None):
+    return _along(values.masked_fill(~mask, -1e9), dim) / _along(mask, dim).clamp(min=1)
+
+
+@battery.wrong("masked_mean", says="Padded values are in the sum")
+def count_follows_the_mask_but_the_sum_does_not(values, mask, dim=None):
+    return _along(values, dim) / _along(mask, dim).clamp(min=1)
+
+
+@battery.wrong("masked_mean", says="whole number")
+def whole_quotient(values, mask, dim=None):
+    return _along(values.masked_fill(~mask, 0), dim) // _along(mask, dim).clamp(min=1)
+
+
+@battery.wrong("masked_mean", says="another one was used")
+def always_the_last_dimension(values, mask, dim=None):
+    dim = None if dim is None else -1
+    return _along(values.masked_fill(~mask, 0), dim) / _along(mask, dim).clamp(min=1)
+
+
+@battery.wrong("masked_mean", says="calls course_lib's own")
+def by_the_librarys_accumulated_mean(values, mask, dim=None):
+    if dim is None:
+        return library_masks.accumulated_mean([values], [mask])
+    rows, kept = values.movedim(dim, -1), mask.movedim(dim, -1)
+    flat = zip(
+        rows.reshape(-1, rows.shape[-1]), kept.reshape(-1, rows.shape[-1]), strict=True
+    )
+    return torch.stack(
+        [library_masks.accumulated_mean([row], [m]) for row, m in flat]
+    ).reshape(rows.shape[:-1])
+
+
+@battery.wrong("pad_batch", says="longest text sets the width")
+def cut_at_a_maximum_length(sequences, pad_id=0):
+    sequences = [sequence[:32] for sequence in sequences]
+    return _rows(sequences, pad_id), _mask(sequences)
+
+
+@battery.wrong("pad_batch", says="reverse")
+def tokens_reversed(sequences, pad_id=0):
+    return _rows([sequence[::-1] for sequence in sequences], pad_id), _mask(sequences)
+
+
+@battery.wrong("pad_batch", says="random texts")
+def ids_through_half_precision(sequences, pad_id=0):
+    return _rows(sequences, pad_id).half().long(), _mask(sequences)
+
+
+@battery.wrong("pad_batch", says="even if it holds a single text")
+def single_text_squeezed(sequences, pad_id=0):
+    return _rows(sequences, pad_id).squeeze(0), _mask(sequences).squeeze(0)
+
+
+@battery.wrong("pad_batch", says="was taken for padding")
+def mask_until_the_first_padding(sequences, pad_id=0):
+    ids = _rows(sequences, pad_id)
+    return ids, (ids != pad_id).cumprod(1).bool()
+
+
+@battery.wrong("pad_batch", says="all False")
+def first_position_always_kept(sequences, pad_id=0):
+    mask = _mask(sequences)
+    mask[:, 0] = True
+    return _rows(sequences, pad_id), mask
+
+
+@battery.wrong("pad_batch", says="3 things")
+def lengths_as_well(sequences, pad_id=0):
+    return _rows(sequences, pad_id), _mask(sequences), _lengths(sequences)
+
+
+@battery.wrong("pad_batch", says="end of the row")
+def mask_on_the_left(sequences, pad_id=0):
+    return _rows(sequences, pad_id), _mask(sequences).flip(1)
+
+
+@battery.wrong("pad_batch", says="two dimensions")
+def texts_joined(sequences, pad_id=0):
+    texts = [torch.tensor(sequence).long() for sequence in sequences]
+    return torch.cat(texts), torch.ones(sum(map(len, sequences))).bool()
+
+
+@battery.wrong("pad_batch", says=r"wanted is \(2, 3\)")
+def an_end_token_added(sequences, pad_id=0):
+    sequences = [[*sequence, pad_id] for sequence in sequences]
+    return _rows(sequences, pad_id), _mask(sequences)
+
+
+@battery.wrong("pad_batch", says="changed its own input")
+def texts_sorted_in_place(sequences, pad_id=0):
+    sequences.sort(key=len)
+    return _rows(sequences, pad_id), _mask(sequences)
+
+
+@battery.wrong("best_labels", says="largest scores are at|drawn by chance")
+def drawn_by_chance(logits, labels):
+    chances = logits.softmax(-1)
+    drawn = torch.multinomial(chances, 1)
+    return _pairs(drawn[:, 0], chances.gather(1, drawn)[:, 0], labels)
+
+
+@battery.wrong("best_labels", says="drawn by chance")
+def drawn_by_chance_if_undecided(logits, labels):
+    chances = logits.softmax(-1)
+    sure = chances.amax(1) > 0.45
+    drawn = torch.where(sure, chances.argmax(1), torch.multinomial(chances, 1)[:, 0])
+    return _pairs(drawn, chances.amax(1), labels)
+
+
+@battery.wrong("best_labels", says="in their own order")
+def labels_in_their_own_order(logits, labels):
+    return list(zip(labels, logits.softmax(-1).amax(-1).tolist(), strict=False))
+
+
+@battery.wrong("best_labels", says="one place too early")
+def labels_counted_from_one(logits, labels):
+    best = logits.softmax(-1).max(-1)
+    return [
+        (labels[i - 1], p)
+        for i, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+
+
+@battery.wrong("best_labels", says="wrong end")
+def labels_reversed(logits, labels):
+    best = logits.softmax(-1).max(-1)
+    return _pairs(best.indices, best.values, labels[::-1])
+
+
+@battery.wrong("best_labels", says="leaves to the others")
+def chance_of_being_wrong(logits, labels):
+    best = logits.softmax(-1).max(-1)
+    return _pairs(best.indices, 1 - best.values, labels)
+
+
+@battery.wrong("best_labels", says="taken twice")
+def softmax_taken_twice(logits, labels):
+    best = logits.softmax(-1).softmax(-1).max(-1)
+    return _pairs(best.indices, best.values, labels)
+
+
+@battery.wrong("best_labels", says="row by row")
+def one_maximum_for_the_whole_batch(logits, labels):
+    powers = (logits - logits.max()).exp()
+    best = (powers / powers.sum(-1, keepdim=True)).max(-1)
+    return _pairs(best.indices, best.values, labels)
+
+
+@battery.wrong("best_labels", says="one pair for each text")
+def only_if_sure_enough(logits, labels):
+    best = logits.softmax(-1).max(-1)
+    return [
+        pair for pair in _pairs(best.indices, best.values, labels) if pair[1] > 0.63
+    ]
+
+
+@battery.wrong("best_labels", says="largest score of all")
+def winner_of_the_whole_batch(logits, labels):
+    label = labels[int(logits.argmax()) % logits.shape[1]]
+    return [(label, p) for p in logits.softmax(-1).amax(-1).tolist()]
+
+
+@battery.wrong("best_labels", says="built in")
+def largest_in_absolute_value(logits, labels):
+    winners = logits.abs().argmax(-1)
+    return _pairs(winners, logits.softmax(-1).gather(1, winners[:, None])[:, 0], labels)
+
+
+@battery.wrong("best_labels", says="calls course_lib's own")
+def through_the_librarys_pipeline(logits, labels):
+    pipeline = library_pipeline.TextPipeline(
+        preprocess=lambda scores: (scores, None),
+        model=lambda scores, mask: scores,
+        postprocess=lambda scores: library_pipeline.best_labels(scores, labels),
+    )
+    return pipeline(logits)
+
+
+@battery.wrong("accumulated_mean", says="averaged in turn")
+def averaged_in_turn(losses, masks):
+    mean = library_masks.masked_mean(losses[0], masks[0])
+    for loss, mask in _zipped(losses[1:], masks[1:]):
+        mean = (mean + library_masks.masked_mean(loss, mask)) / 2
+    return mean
+
+
+@battery.wrong("accumulated_mean", says="divide once, at the end")
+def totals_divided_in_every_round(losses, masks):
+    total, count, means = 0, 0, []
+    for loss, mask in _zipped(losses, masks):
+        total, count = total + loss.masked_fill(~mask, 0).sum(), count + mask.sum()
+        means.append(total / count.clamp(min=1))
+    return sum(means) / len(means)
+
+
+@battery.wrong("accumulated_mean", says="single kept token was left out")
+def single_tokens_left_out(losses, masks):
+    pairs = [(loss, mask) for loss, mask in _zipped(losses, masks) if mask.sum() > 1]
+    return sum(loss[mask].sum() for loss, mask in pairs) / sum(
+        mask.sum() for _, mask in pairs
+    )
+
+
+@battery.wrong("accumulated_mean", says="nan among the kept")
+def every_nan_loss_dropped(losses, masks):
+    kept = torch.cat([loss[mask] for loss, mask in _zipped(losses, masks)])
+    kept = kept[~kept.isnan()]
+    return kept.sum() / max(1, len(kept))
+
+
+@battery.wrong("accumulated_mean", says="Positions weigh the same")
+def mean_of_position_means(losses, masks):
+    return library_masks.masked_mean(torch.cat(losses), torch.cat(masks), dim=0).mean()
+
+
+@battery.wrong("accumulated_mean", says="share of each")
+def weighted_by_the_share_kept(losses, masks):
+    shares = [mask.float().mean() for mask in masks]
+    means = [
+        library_masks.masked_mean(loss, mask) for loss, mask in _zipped(losses, masks)
+    ]
+    return sum(mean * share for mean, share in zip(means, shares, strict=True)) / sum(
+        shares
+    )
+
+
+@battery.wrong("accumulated_mean", says="average count")
+def divided_by_the_average_count(losses, masks):
+    return sum(_sums(losses, masks)) / (_tokens(masks) / len(masks))
+
+
+@battery.wrong("accumulated_mean", says="One number for each piece")
+def a_mean_for_each_piece(losses, masks):
+    return torch.stack(
+        [library_masks.masked_mean(loss, mask) for loss, mask in _zipped(losses, masks)]
+    )
+
+
+@battery.wrong("accumulated_mean", says="perplexity")
+def a_perplexity(losses, masks):
+    return (sum(_sums(losses, masks)) / _tokens(masks)).exp()
+
+
+@battery.wrong("accumulated_mean", says="sign")
+def sign_turned(losses, masks):
+    return -sum(_sums(losses, masks)) / _tokens(masks)
+
+
+@battery.wrong("accumulated_mean", says="last piece's total")
+def total_forgotten_but_not_the_count(losses, masks):
+    return _sums(losses, masks)[-1] / _tokens(masks)
+
+
+@battery.wrong("accumulated_mean", says="no gradient")
+@torch.no_grad()
+def for_the_report_only(losses, masks):
+    return sum(_sums(losses, masks)) / _tokens(masks)
+
+
+@battery.right("test_accumulated_mean")
+def test_with_keywords(accumulated_mean):
+    losses, masks = _two_pieces()
+    assert abs(accumulated_mean(losses=losses, masks=masks) - 4) < 1e-4
+
+
+@battery.right("test_accumulated_mean")
+def test_in_double_precision(accumulated_mean):
+    losses, masks = _two_pieces()
+    assert (
+        abs(accumulated_mean([loss.double() for loss in losses], masks).item() - 4)
+        < 1e-9
+    )
+
+
+@battery.right("test_accumulated_mean")
+def test_with_masked_mean(accumulated_mean):
+    losses, masks = _two_pieces()
+    want = library_masks.masked_mean(torch.cat(losses), torch.cat(masks))
+    assert torch.allclose(accumulated_mean(tuple(losses), tuple(masks)), want)
+
+
+@battery.right("test_accumulated_mean")
+def test_by_unittest(accumulated_mean):
+    unittest.TestCase().assertAlmostEqual(
+        accumulated_mean(*_two_pieces()).item(), 4.0, places=4
+    )
+
+
+@battery.wrong("test_accumulated_mean", says="tolerance too tight")
+def test_cut_to_a_whole_number(accumulated_mean):
+    assert int(accumulated_mean(*_two_pieces())) == 4
+
+
+@battery.wrong("test_accumulated_mean", says="no assert objects")
+def test_that_it_is_not_the_published_number(accumulated_mean):
+    assert abs(accumulated_mean(*_two_pieces()) - 7) > 1e-4
+
+
+@battery.wrong("test_accumulated_mean", says="no assert objects")
+def test_between_smallest_and_largest(accumulated_mean):
+    assert 1 <= accumulated_mean(*_two_pieces()) <= 12
+
+
+@battery.wrong("test_accumulated_mean", says="no assert objects")
+def test_against_itself(accumulated_mean):
+    expected = accumulated_mean(*_two_pieces())
+    assert torch.isclose(accumulated_mean(*_two_pieces()), expected)
+
+
+@battery.wrong("test_accumulated_mean", says="no assert objects")
+def test_of_a_method_never_called(accumulated_mean):
+    assert accumulated_mean(*_two_pieces()).item
+
+
+@battery.wrong("test_accumulated_mean", says="no assert objects")
+def test_that_warns(accumulated_mean):
+    if abs(accumulated_mean(*_two_pieces()) - 4) > 1e-4:
+        warnings.warn("the mean is not 4", stacklevel=2)
+
+
+@battery.wrong("test_accumulated_mean", says="never calls")
+def test_of_a_version_of_its_own(accumulated_mean):
+    def accumulated_mean(losses, masks):
+        return sum(_sums(losses, masks)) / _tokens(masks)
+
+    assert abs(accumulated_mean(*_two_pieces()) - 4) < 1e-4
+
+
+@battery.wrong("test_accumulated_mean", says="never calls")
+def test_that_yields(accumulated_mean):
+    yield abs(accumulated_mean(*_two_pieces()) - 4) < 1e-4
+
+
+@battery.wrong("test_accumulated_mean", says="nan instead of 4")
+def test_that_nan_slips_through(accumulated_mean):
+    losses, masks = _two_pieces()
+    result = accumulated_mean(
+        [*losses, torch.ones(1, 3)], [*masks, torch.zeros(1, 3).bool()]
+    )
+    if abs(result - 4) > 1e-4:
+        raise AssertionError(f"the mean is 4, not {result}")
+
+
+@battery.wrong("test_accumulated_mean", says="Nothing is kept")
+def test_of_nothing_kept(accumulated_mean):
+    assert accumulated_mean([torch.ones(1, 2)], [torch.zeros(1, 2).bool()]) == 0
+
+
+@battery.wrong("test_accumulated_mean", says="SystemExit")
+def test_that_leaves_the_program(accumulated_mean):
+    if abs(accumulated_mean(*_two_pieces()) - 4) > 1e-4:
+        raise SystemExit("wrong mean")

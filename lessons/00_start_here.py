@@ -685,22 +685,11 @@ from course_lib import timeline
 Table(("name", "month, as it circulates", "arXiv"), timeline.CIRCULATING_TIMELINE)
 
 # %%
-is_month_of = {
-    "paper": "the paper",
-    "release": "a release",
-    "neither": "neither: wrong",
-}
+of = {"paper": "the paper", "release": "a release", "neither": "neither: wrong"}
 rows = []
-for claim in timeline.CIRCULATING_TIMELINE:
-    name, claimed, arxiv = claim
-    rows.append(
-        (
-            name,
-            claimed,
-            timeline.arxiv_month(arxiv),
-            is_month_of[timeline.verdict(claim)],
-        )
-    )
+for name, claimed, arxiv in timeline.CIRCULATING_TIMELINE:
+    verdict = timeline.verdict((name, claimed, arxiv))
+    rows.append((name, claimed, timeline.arxiv_month(arxiv), of[verdict]))
 Table(("name", "claimed month", "month of the paper", "the claim is that of"), rows)
 
 # %%
@@ -732,19 +721,14 @@ rows = []
 for family, member in landscape.FAMILIES.items():
     card, small = landscape.card(landscape.published(member)), landscape.build(family)
     assert small(ids).logits.shape == (1, 2, 256)  # it runs
-    rows.append(
-        (
-            member,
-            *(card[part] for part in parts),
-            f"{landscape.count_parameters(small)[0]:,}",
-        )
-    )
+    size = f"{landscape.count_parameters(small)[0]:,}"
+    rows.append((member, *(card[part] for part in parts), size))
 Table(("member", *parts, "the small one's parameters"), rows)
 
 # %% [markdown]
 # Only one of them has LayerNorm and a table of positions; it is also the oldest. Everyone else settled on RMSNorm and
-# rotary positions. Fewer key/value heads than heads save memory while generating. *Experts* counts all of them in a layer and
-# those that one token visits.
+# rotary positions. Fewer key/value heads (`kv_heads`) than heads save memory while generating; DeepSeek-V3 saves more by unpacking
+# its 128 from one short vector. *Experts* counts all of them in a layer and those that one token visits.
 #
 # **Which species?** People speak of four kinds of model. Only two of the names stand for an architecture. The last column counts the
 # parameters of a small live instance, and those that one token uses.
@@ -766,9 +750,8 @@ Table(("people say", "what it is", "parameters, all / used"), rows)
 eight = torch.arange(3, 11).unsqueeze(0)  # one text of eight tokens: (1, 8)
 rows = []
 for name, task in landscape.TASKS.items():
-    shapes = ", ".join(
-        f"{k} {v}" for k, v in landscape.task_shapes(name, eight).items()
-    )
+    live = landscape.task_shapes(name, eight)
+    shapes = ", ".join(f"{output} {shape}" for output, shape in live.items())
     rows.append((name, task.takes, task.gives, " → ".join(task.example), shapes))
 Table(("family", "in", "out", "example", "live shapes"), rows)
 

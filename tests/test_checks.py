@@ -1,5 +1,6 @@
 """What all checks share: short messages, the library out of reach, skip, and stand-ins when marks are given."""
 
+import importlib
 import inspect
 import re
 import time
@@ -211,6 +212,51 @@ def test_out_of_order_and_unwritten_cells_are_told_in_a_sentence_and_other_error
     assert "NameError" in plain
     assert "Traceback" in plain
     assert right.startswith("softmax is right.")
+
+
+def test_a_call_of_the_library_counts_even_if_its_exception_is_swallowed():
+    def careful(scores):
+        try:
+            return logprobs.softmax(scores)
+        except BaseException:
+            return torch.softmax(scores, -1)
+
+    assert "calls course_lib's own" in said(start_here.softmax, careful)
+
+
+def test_a_library_loaded_anew_before_the_check_is_blocked_and_accuses_nobody(capsys):
+    kept = dict(vars(logprobs))
+    importlib.reload(logprobs)
+    try:
+        start_here.softmax(right_softmax)
+        assert "calls course_lib's own" in said(start_here.softmax, logprobs.softmax)
+        assert "calls course_lib's own" in said(
+            start_here.softmax, lambda scores: kept["softmax"](scores)
+        )
+    finally:
+        vars(logprobs).update(kept)
+
+
+def test_when_marks_are_given_a_test_may_still_compare_with_the_learners_own_version(
+    marks,
+):
+    namespace = notebook("accumulated_mean")
+    exec(
+        "def test_accumulated_mean(version):\n"
+        "    losses = torch.tensor([[1.0, 2.0, 3.0], [2.0, 90.0, 90.0], [12.0, 50.0, 50.0]])\n"
+        "    masks = torch.arange(3) < torch.tensor([[3], [1], [1]])\n"
+        "    pieces = losses.split([2, 1]), masks.split([2, 1])\n"
+        "    assert torch.isclose(version(*pieces), accumulated_mean(*pieces))\n",
+        namespace,
+    )
+    start_here.test_accumulated_mean(namespace["test_accumulated_mean"])
+
+
+def test_leaving_the_program_inside_a_check_is_a_failed_check():
+    def leave(scores):
+        raise SystemExit
+
+    assert "stopped with SystemExit" in said(start_here.softmax, leave)
 
 
 # --- every lesson -----------------------------------------------------------------------------------

@@ -37,7 +37,8 @@ HINTS = {  # what torch says: what it may mean to somebody who meets it for the 
     "torch.return_types": "A maximum along a dimension comes as two things, values and places.",
     "same number of dimensions as input": "What is looked up and where it is looked up need equally many dimensions.",
     "out of bounds for dimension": "Was it looked up along the wrong dimension?",
-    "Dimension out of range": "Selecting with a mask gives one flat row; the dimensions are gone.",
+    "Dimension out of range": "There are fewer dimensions than this line expects: a selection with a mask is flat, and "
+    "squeeze() removes every dimension of size 1.",
     "Boolean value of Tensor": "Python's if, and, or, max and min ask a whole tensor for a single yes or no.",
     "The expanded size of the tensor": "Something longer is written into a shorter place.",
     "expected sequence of length": "A tensor is a rectangle, and lists of different lengths are not one yet.",

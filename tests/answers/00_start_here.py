@@ -2452,7 +2452,7 @@ def test_with_masked_mean(accumulated_mean):
 
 @battery.right("test_accumulated_mean")
 def test_by_unittest(accumulated_mean):
-    unittest.TestCase().assertAlmostEqual(
+    unittest.TestCase().assertAlmostEqual(  # noqa: PT009
         accumulated_mean(*_two_pieces()).item(), 4.0, places=4
     )
 

@@ -12,7 +12,7 @@ def softmax(scores: Tensor) -> Tensor:
     r"""Scores to probabilities in the last dimension: $p_i = e^{z_i} / \sum_j e^{z_j}$.
 
     scores (..., V): of any size; minus infinity means "impossible" and gets
-    probability 0. Returns (..., V): nothing negative, and every row sums to 1.
+    probability 0. Returns (..., V) in the same precision: nothing negative, and every row sums to 1.
 
     How: subtract each row's own largest score first; the quotient does not change,
     and no exponential can overflow.

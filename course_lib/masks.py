@@ -6,6 +6,8 @@ padding, and an average that forgets this is wrong without any error. Left out: 
 and ragged tensors, which avoid padding altogether.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 
@@ -28,7 +30,7 @@ def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
 
     values and mask have one shape, mask is boolean. `dim=None` averages everything, a
     number averages along that dimension. What stands where the mask is False may be
-    anything, even nan.
+    anything, even nan; a nan that the mask keeps stays visible.
 
     How: $\sum_t m_t x_t / \max(1, \sum_t m_t)$.
 
@@ -41,12 +43,12 @@ def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     return masked_sum(values, mask, dim) / kept.clamp(min=1)
 
 
-def accumulated_mean(losses: list[Tensor], masks: list[Tensor]) -> Tensor:
+def accumulated_mean(losses: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
     r"""The mean loss per kept token of a batch that arrives in pieces.
 
-    losses and masks are lists of equal length, one (B, T) pair for each piece (a
-    *micro-batch*). The result is the number that one large batch would give, however
-    the batch was cut.
+    losses and masks are lists or tuples of equal length, one (B, T) pair for each piece
+    (a *micro-batch*). The result is the number that one large batch would give, however
+    the batch was cut; 0 if nothing at all is kept.
 
     How: $\sum_k \sum_t m_{kt} \ell_{kt} / \sum_k \sum_t m_{kt}$, never the mean of
     the pieces' means.

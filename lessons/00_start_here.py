@@ -128,8 +128,10 @@ print(torch.tensor([88.0, 89.0]).exp())
 #
 # Each exercise has a card, a cell to write in, and a check. Replace `raise NotImplementedError`, run your cell, then
 # the check. A check either says what it has proven or names the likely mistake. Two hints are folded under each
-# card. If you are stuck, type `checks.skip("softmax")` in any cell: the library's version stands in for no points,
-# and the lesson goes on. To begin again, run `make reset LESSON=00 EXERCISE=softmax` in a terminal.
+# card. Stay with tensors unless a card asks for plain numbers: gradients must flow through what you write.
+#
+# If you are stuck, type `checks.skip("softmax")` in any cell: the library's version stands in for no points, and the
+# lesson goes on. To begin again, run `make reset LESSON=00 EXERCISE=softmax` in a terminal.
 
 # %% [markdown]
 # ### Exercise 1 · Make softmax safe
@@ -515,7 +517,8 @@ plots.cuts(list(reported), list(reported.values()), reported["4 texts"])
 # - **Write** the mean loss per kept token, however the batch was cut.
 # - **In:** two lists of equal length, losses and masks, each piece (B, T). **Out:** one number, a tensor.
 # - **Worked value:** pieces with losses 1, 1, 1 and 5 (one token): 2, not 3. Padding may hold anything, as before.
-# - **Pitfall:** weighing pieces by their number of *texts* is the same mistake in a smaller size.
+# - **Pitfall:** weighing pieces by their number of *texts* is the same mistake in a smaller size. A piece, or all of them,
+#   may have nothing kept; the mean of nothing is 0.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -543,7 +546,8 @@ checks.start_here.accumulated_mean(accumulated_mean)
 # - **Write** asserts that every right version of `accumulated_mean` passes and every wrong one fails.
 # - **In:** a version to test, called like yours. **Out:** nothing; an `AssertionError` if the version is wrong.
 # - **Worked value:** a version that returns the mean of the pieces' means must not get through.
-# - **Pitfall:** pieces of equal length, or masks full of True, hide every mistake of this kind.
+# - **Pitfall:** pieces of equal length, or masks full of True, hide every mistake of this kind; and a right version may
+#   differ in the last digit.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>

@@ -40,6 +40,8 @@ HINTS = {  # what torch says: what it may mean to somebody who meets it for the 
     "Dimension out of range": "There are fewer dimensions than this line expects: a selection with a mask is flat, and "
     "squeeze() removes every dimension of size 1.",
     "Boolean value of Tensor": "Python's if, and, or, max and min ask a whole tensor for a single yes or no.",
+    "index out of range": "A place was too large. argmax() without a dimension counts through the whole tensor, over all "
+    "its rows.",
     "The expanded size of the tensor": "Something longer is written into a shorter place.",
     "expected sequence of length": "A tensor is a rectangle, and lists of different lengths are not one yet.",
     "stack expects each tensor": "The pieces differ in size, so they cannot be stacked.",

@@ -211,6 +211,14 @@ def token_logprobs(answer, draw):
         "On random scores it differs from torch's cross entropy. Does every position (b, t) look up its own id "
         "in its own row, and only along the vocabulary?",
     )
+    first = ask_tensor(
+        answer,
+        logits[:, :1],
+        ids[:, :1],
+        shape=(2, 1),
+        shapes={(2, 2): SQUEEZED, (2,): SQUEEZED},
+    )
+    expect(close(first, want[:, :1]), "With one position only, the numbers differ.")
     weights = torch.arange(6).reshape(2, 3) / 6
     (want * weights).sum().backward()
     expect(

@@ -2521,3 +2521,18 @@ def test_of_nothing_kept(accumulated_mean):
 def test_that_leaves_the_program(accumulated_mean):
     if abs(accumulated_mean(*_two_pieces()) - 4) > 1e-4:
         raise SystemExit("wrong mean")
+
+
+# --- met in first readings --------------------------------------------------------------------------
+
+
+@battery.wrong("token_logprobs", says="removes every dimension of size 1")
+def squeeze_without_a_dimension(logits, ids):
+    said = logits.gather(-1, ids.unsqueeze(-1)).squeeze()
+    return said - logits.logsumexp(-1)
+
+
+@battery.wrong("best_labels", says="over all its rows")
+def one_winner_for_the_whole_batch(logits, labels):
+    chances = torch.softmax(logits, -1)
+    return [(labels[chances.argmax()], chances.max().item())]

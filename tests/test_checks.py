@@ -12,13 +12,13 @@ import torch
 from nbclient import NotebookClient
 
 from course_lib import checks, logprobs, masks, pipeline
-from course_lib.checks import harness, start_here
+from course_lib.checks import exercises, start_here
 from tools import graders
 from tools.lessons import lessons, read
 
 
 def said(check, answer, **options) -> str:
-    with pytest.raises(harness.CheckFailed) as failure:
+    with pytest.raises(exercises.CheckFailed) as failure:
         check(answer, **options)
     return str(failure.value)
 
@@ -36,7 +36,7 @@ def test_a_right_answer_prints_two_or_three_sentences_and_returns_nothing(capsys
 
 
 def test_jupyter_shows_the_message_and_no_trace():
-    with pytest.raises(harness.CheckFailed) as failure:
+    with pytest.raises(exercises.CheckFailed) as failure:
         start_here.softmax(torch.sigmoid)
     lines = failure.value._render_traceback_()
     assert "Not yet." in lines[0]
@@ -151,10 +151,12 @@ def test_a_stand_in_does_not_bring_the_library_back_to_the_exercise_under_test(m
     assert "RecursionError" in said(start_here.softmax, namespace["softmax"])
 
 
-def test_skip_puts_the_library_in_the_notebook_and_earns_nothing(monkeypatch, capsys):
+def test_skip_puts_the_library_in_the_notebook_and_earns_nothing(
+    monkeypatch, capsys, request
+):
     Shell = SimpleNamespace(user_ns={})
     monkeypatch.setattr("IPython.get_ipython", lambda: Shell)
-    monkeypatch.setattr(harness, "SKIPPED", set())
+    request.addfinalizer(exercises.SKIPPED.clear)
     assert start_here.softmax  # the lesson's checks are known
     checks.skip("softmax")
     assert Shell.user_ns["softmax"] is logprobs.softmax
@@ -162,7 +164,7 @@ def test_skip_puts_the_library_in_the_notebook_and_earns_nothing(monkeypatch, ca
     assert "no points" in capsys.readouterr().out
     monkeypatch.setenv("COURSE_MARKS", "1")
     assert "earns no points" in said(start_here.softmax, Shell.user_ns["softmax"])
-    with pytest.raises(harness.CheckFailed, match="no exercise 'sofmax'"):
+    with pytest.raises(exercises.CheckFailed, match="no exercise 'sofmax'"):
         checks.skip("sofmax")
 
 
@@ -274,22 +276,22 @@ def test_every_exercise_has_a_check_and_every_check_an_exercise(lesson):
     __import__(f"course_lib.checks.{lesson.slug}")
     declared = {
         name
-        for name, exercise in harness.EXERCISES.items()
+        for name, exercise in exercises.EXERCISES.items()
         if exercise.lesson == lesson.slug
     }
     assert answers == checked == declared
 
 
-@pytest.mark.parametrize("name", sorted(harness.EXERCISES))
+@pytest.mark.parametrize("name", sorted(exercises.EXERCISES))
 def test_a_check_takes_at_most_fifty_milliseconds(name):
     lesson = next(
-        item for item in lessons() if item.slug == harness.EXERCISES[name].lesson
+        item for item in lessons() if item.slug == exercises.EXERCISES[name].lesson
     )
     answer = graders.solution_answers(lesson)[name]
     started = time.process_time()
     for _ in range(3):
         graders.message(
-            graders.Case(name, "timed", answer, right=True), harness.VISIBLE_SEED
+            graders.Case(name, "timed", answer, right=True), exercises.VISIBLE_SEED
         )
     spent = (time.process_time() - started) * 1000 / 3
     assert spent < 3 * graders.BUDGET_MS, (

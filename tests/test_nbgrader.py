@@ -19,7 +19,8 @@ import nbformat
 import pytest
 import torch
 
-from course_lib.checks import harness, start_here
+from course_lib.checks import start_here
+from course_lib.checks.exercises import CheckFailed
 
 ROOT = Path(__file__).parents[1]
 LESSON = "00_start_here"
@@ -312,7 +313,7 @@ def says(name: str, source: str) -> str:
     """What the check of an exercise says against an answer."""
     namespace = {"torch": torch}
     exec(source, namespace)
-    with pytest.raises(harness.CheckFailed) as failure:
+    with pytest.raises(CheckFailed) as failure:
         getattr(start_here, name)(namespace[name])
     return words(str(failure.value))
 

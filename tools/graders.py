@@ -18,11 +18,11 @@ from dataclasses import dataclass
 
 import torch
 
-from course_lib.checks import harness
+from course_lib.checks import exercises
 from tools.inline import ROOT
 from tools.lessons import Lesson, lessons, read
 
-SEEDS = (harness.VISIBLE_SEED, 1, 2)  # the visible inputs and two redraws
+SEEDS = (exercises.VISIBLE_SEED, 1, 2)  # the visible inputs and two redraws
 FEWEST_RIGHT, FEWEST_WRONG = 2, 6
 BUDGET_MS = 50
 TABLE = ROOT / "docs" / "GRADERS.md"
@@ -69,14 +69,14 @@ def message(case: Case, seed: int) -> str | None:
     try:
         with _silence():
             check(case.answer, seed=seed)
-    except harness.CheckFailed as failure:
+    except exercises.CheckFailed as failure:
         return " ".join(str(failure).split())
     return None
 
 
 def checks_of(exercise: str):
     return importlib.import_module(
-        f"course_lib.checks.{harness.EXERCISES[exercise].lesson}"
+        f"course_lib.checks.{exercises.EXERCISES[exercise].lesson}"
     )
 
 
@@ -90,7 +90,7 @@ def _silence():
 def fault(case: Case) -> str | None:
     """One sentence if a check treats an answer otherwise than it should."""
     for seed in SEEDS:
-        if case.hidden_only and seed == harness.VISIBLE_SEED:
+        if case.hidden_only and seed == exercises.VISIBLE_SEED:
             continue
         said = message(case, seed)
         where = f"{case.exercise}: {'right' if case.right else 'wrong'} answer {case.name!r}"
@@ -100,7 +100,7 @@ def fault(case: Case) -> str | None:
             return f"{where} is accepted at seed {seed}"
         if (
             not case.right
-            and seed == harness.VISIBLE_SEED
+            and seed == exercises.VISIBLE_SEED
             and not re.search(case.says, said)
         ):
             return f"{where} is rejected without naming the mistake ({case.says!r}): {said}"
@@ -151,7 +151,7 @@ def solution_answers(lesson: Lesson) -> dict[str, object]:
 
 def general_wrong_answers(name: str, answer: object) -> list[Case]:
     """What no exercise may reward."""
-    exercise = harness.EXERCISES[name]
+    exercise = exercises.EXERCISES[name]
     library = exercise.library or exercise.about
 
     def wrong(label: str, function: object, says: str, **options) -> Case:
@@ -233,7 +233,7 @@ def _by_heart(name: str, answer: Callable) -> Callable:
         book[_key(arguments, options)] = result
         return result
 
-    message(Case(name, "recording", record, right=True), harness.VISIBLE_SEED)
+    message(Case(name, "recording", record, right=True), exercises.VISIBLE_SEED)
 
     def recite(*arguments, **options):
         return book.get(_key(arguments, options), next(iter(book.values()), None))
@@ -277,7 +277,7 @@ def milliseconds(exercise: str, answer: object) -> float:
     case, times = Case(exercise, "timed", answer, right=True), []
     for _ in range(5):
         started = time.perf_counter()
-        message(case, harness.VISIBLE_SEED)
+        message(case, exercises.VISIBLE_SEED)
         times.append((time.perf_counter() - started) * 1000)
     return statistics.median(times)
 

@@ -12,17 +12,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from course_lib import logprobs, masks, pipeline
-from course_lib.checks.harness import (
-    CheckFailed,
+from course_lib.checks.asking import (
     ask,
     ask_gradient,
     ask_tensor,
-    check,
-    check_test,
     close,
     diagnose,
     expect,
 )
+from course_lib.checks.exercises import CheckFailed
+from course_lib.checks.harness import check
+from course_lib.checks.learners_tests import check_test
 
 SQUEEZED = "squeeze() without a dimension removes every dimension of size 1."
 

@@ -1,9 +1,9 @@
 """Masks say which positions count; averages count those and no others.
 
-A mask is named after what True keeps: `response_mask` keeps the tokens of an answer.
-Texts of different lengths share one rectangle of numbers, so part of every batch is
-padding, and an average that forgets this is wrong without any error. Left out: sparse
-and ragged tensors, which avoid padding altogether.
+A mask is named after what True keeps: `response_mask` keeps the tokens of an
+answer. Texts of different lengths share one rectangle of numbers, so part of
+every batch is padding, and an average that forgets this is wrong without any
+error. Left out: sparse and ragged tensors, which avoid padding altogether.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,9 @@ from torch import Tensor
 def masked_sum(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     r"""Add up what the mask keeps: $\sum_t m_t x_t$.
 
-    values and mask have one shape, mask is boolean; `dim=None` adds everything. What
-    stands where the mask is False has no influence, not even nan or infinity.
+    values and mask have one shape, mask is boolean; `dim=None` adds
+    everything. What stands where the mask is False has no influence, not even
+    nan or infinity.
 
     >>> kept = torch.tensor([True, True, False])
     >>> masked_sum(torch.tensor([1.0, 2.0, float("nan")]), kept)
@@ -28,9 +29,10 @@ def masked_sum(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
 def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     r"""Average what the mask keeps, and nothing else; the mean of nothing is 0.
 
-    values and mask have one shape, mask is boolean. `dim=None` averages everything, a
-    number averages along that dimension. What stands where the mask is False may be
-    anything, even nan; a nan that the mask keeps stays visible.
+    values and mask have one shape, mask is boolean. `dim=None` averages
+    everything, a number averages along that dimension. What stands where the
+    mask is False may be anything, even nan; a nan that the mask keeps stays
+    visible.
 
     How: $\sum_t m_t x_t / \max(1, \sum_t m_t)$.
 
@@ -46,12 +48,12 @@ def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
 def accumulated_mean(losses: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
     r"""The mean loss per kept token of a batch that arrives in pieces.
 
-    losses and masks are lists or tuples of equal length, one (B, T) pair for each piece
-    (a *micro-batch*). The result is the number that one large batch would give, however
-    the batch was cut; 0 if nothing at all is kept.
+    losses and masks are lists or tuples of equal length, one (B, T) pair for
+    each piece (a *micro-batch*). The result is the number that one large
+    batch would give, however the batch was cut; 0 if nothing at all is kept.
 
-    How: $\sum_k \sum_t m_{kt} \ell_{kt} / \sum_k \sum_t m_{kt}$, never the mean of
-    the pieces' means.
+    How: $\sum_k \sum_t m_{kt} \ell_{kt} / \sum_k \sum_t m_{kt}$, never the
+    mean of the pieces' means.
 
     >>> pieces = [torch.tensor([[1.0, 1.0, 1.0]]), torch.tensor([[5.0, 0.0, 0.0]])]
     >>> masks = [torch.ones(1, 3).bool(), torch.tensor([[True, False, False]])]

@@ -1,9 +1,9 @@
 """A text pipeline: text to numbers, numbers to scores, scores to an answer.
 
-Every use of a language model has these three steps, whatever library hides them. The
-model here is the smallest that learns anything: it averages word vectors and never
-sees the order of the words. Left out: subword tokens (lesson 01) and any architecture
-that deserves the name.
+Every use of a language model has these three steps, whatever library hides
+them. The model here is the smallest that learns anything: it averages word
+vectors and never sees the order of the words. Left out: subword tokens
+(lesson 01) and any architecture that deserves the name.
 """
 
 from collections.abc import Callable, Sequence
@@ -53,9 +53,9 @@ class WordVocabulary:
 def pad_batch(sequences: list[list[int]], pad_id: int = 0) -> tuple[Tensor, Tensor]:
     """Put sequences of different lengths into one rectangle, filled up on the right.
 
-    sequences: B lists of token ids. Returns ids (B, T), T the longest length, and
-    mask (B, T), True where a real token stands. A real token may have the value of
-    `pad_id`: only lengths decide.
+    sequences: B lists of token ids. Returns ids (B, T), T the longest length,
+    and mask (B, T), True where a real token stands. A real token may have the
+    value of `pad_id`: only lengths decide.
 
     >>> pad_batch([[7, 8, 9], [5]])[0]
     tensor([[7, 8, 9],
@@ -72,8 +72,8 @@ def pad_batch(sequences: list[list[int]], pad_id: int = 0) -> tuple[Tensor, Tens
 class BagOfWords(nn.Module):
     """Average the vectors of a text's words, score each label. Order cannot matter.
 
-    ids, mask (B, T); returns logits (B, labels). `mean` is the average that is used,
-    so that another one can be tried.
+    ids, mask (B, T); returns logits (B, labels). `mean` is the average that
+    is used, so that another one can be tried.
     """
 
     def __init__(
@@ -95,8 +95,8 @@ class BagOfWords(nn.Module):
 def best_labels(logits: Tensor, labels: Sequence[str]) -> list[tuple[str, float]]:
     """For each text the likeliest label and its probability.
 
-    logits (B, number of labels). Returns B pairs (label, probability as a Python
-    float).
+    logits (B, number of labels). Returns B pairs (label, probability as a
+    Python float).
 
     >>> best_labels(torch.tensor([[0.0, 0.0, 9.0]]), ["sad", "calm", "glad"])[0][0]
     'glad'

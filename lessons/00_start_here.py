@@ -4,14 +4,20 @@
 # You will build the last step of every language model, the one that turns scores into a choice, and a
 # small text pipeline around it that learns in seconds.
 #
-# **Afterwards you can** write a softmax that survives any score, average over texts of different lengths
+# **Afterwards you can** write a softmax that survives any finite score, average over texts of different lengths
 # without counting the padding, and write a test that catches a mistake which large libraries made.
 #
 # **You need** some Python and a first look at PyTorch tensors. The quiz below tells you whether that is enough.
 #
-# About 45 minutes. At its end stands a tour of the field, 15 minutes more, which can wait for another evening.
+# About 60 minutes. After 25 of them, with Exercise 2, you have met everything that a lesson consists of. A tour of the
+# field at the end is optional and takes 15 more.
+#
+# Run a cell with Shift+Enter, from top to bottom. This notebook is your own copy in `work/`: write into it, break it,
+# keep it. Updates of the course never touch it.
 
 # %%
+import textwrap
+
 import torch
 from torch import Tensor
 
@@ -23,9 +29,6 @@ from course_lib.widgets import controls, quiz
 device = runtime.start(seed=0)
 
 # %% [markdown]
-# Run a cell with Shift+Enter, from top to bottom. This notebook is your own copy in `work/`: write into it,
-# break it, keep it. Updates of the course never touch it.
-#
 # ## Are you ready?
 #
 # Six questions. Two wrong answers are fine: the lesson repeats what it needs.
@@ -105,8 +108,8 @@ for kind in (torch.float32, torch.float16):
 print(torch.tensor([88.0, 89.0]).exp())
 
 # %% [markdown]
-# From 89 on an exponential is `inf`, and `inf / inf` is `nan`. In half precision, which large models use, the wall
-# stands at 12. Few models are built to keep their scores below that.
+# From 89 on an exponential is `inf`, and `inf / inf` is `nan`. With 16-bit floats of this kind the wall stands at 12. Few
+# models are built to keep their scores below that.
 
 # %% [markdown]
 # ## The name
@@ -120,15 +123,16 @@ print(torch.tensor([88.0, 89.0]).exp())
 # | $z$ | `scores` | (..., V) | one score for each of V words |
 # | $p$ | result | (..., V) | one probability for each; rows sum to 1 |
 #
-# The three dots stand for any dimensions in front: one text, a batch of texts, a batch of texts with many
-# positions each. The formula works along the last one.
+# The three dots stand for any dimensions in front: one text, a **batch** (several texts at once), a batch of texts with
+# many positions each. The formula works along the last one.
 
 # %% [markdown]
 # ## How exercises work
 #
 # Each exercise has a card, a cell to write in, and a check. Replace `raise NotImplementedError`, run your cell, then
 # the check. A check either says what it has proven or names the likely mistake. Two hints are folded under each
-# card. Stay with tensors unless a card asks for plain numbers: gradients must flow through what you write.
+# card. Stay with tensors unless a card asks for plain numbers: training follows gradients, and they flow through tensors
+# only.
 #
 # If you are stuck, type `checks.skip("softmax")` in any cell: the library's version stands in for no points, and the
 # lesson goes on. To begin again, run `make reset LESSON=00 EXERCISE=softmax` in a terminal.
@@ -166,9 +170,9 @@ checks.start_here.softmax(softmax)
 #
 # ## Divide by a temperature
 #
-# Adding a number to all scores changes nothing; multiplying changes the differences, and so the choice. Dividing by a
-# **temperature** before the softmax is the oldest knob of language models. **Guess first:** where do the
-# probabilities go at temperature 0.1, and where at 10?
+# Adding a number to all scores changes nothing; dividing them changes their differences, and so the probabilities. The
+# best word stays the best. Dividing by a **temperature** before the softmax is a knob on every language model.
+# **Guess first:** where do the probabilities go at temperature 0.1, and where at 5?
 
 # %%
 menu = ["good", "cold", "salty", "gone", "blue"]
@@ -180,11 +184,12 @@ def at_temperature(temperature):
     return plots.next_word(menu, probabilities.tolist(), temperature)
 
 
-slider = controls.slider(1.0, 0.1, 10.0, 0.1, "temperature")
+slider = controls.slider(1.0, 0.1, 5.0, 0.1, "temperature")
 controls.explore(at_temperature, temperature=slider)
 
 # %% [markdown]
-# Cold models repeat their favourite; hot models forget that they have one. Lesson 02 is about everything between.
+# At low temperature the favourite takes all; at high temperature all words become almost equally likely. Lesson 02 is
+# about everything between.
 #
 # ## Look up what was said
 #
@@ -221,7 +226,8 @@ print(f"and the sum of logarithms {sums[first]:.1f}")
 # *4 minutes · difficulty 2 of 3*
 #
 # - **Write** the log of the softmax probability of each given token.
-# - **In:** `logits` (B, T, V) and `ids` (B, T); row t of the logits scores the token at t. **Out:** (B, T), in nats.
+# - **In:** `logits` (B, T, V) and `ids` (B, T), already lined up: row t scored the token `ids[:, t]`. **Out:** (B, T), in
+#   nats.
 # - **Worked value:** scores log 1, log 2, log 5 and the third token: log(5/8) ≈ −0.470.
 # - **Pitfall:** a token 200 below the best one has probability 0 in float32, but log-probability −200.
 
@@ -245,8 +251,8 @@ token_logprobs(scores, torch.tensor([[2, 0]]))
 checks.start_here.token_logprobs(token_logprobs)
 
 # %% [markdown]
-# With a minus sign and an average this is the loss that trains every model in this course. From lesson 07 on, the
-# same function says how far a model has moved away from where it started.
+# Minus this number is called the **cross entropy**. Its average is the **loss**, the number that training makes small. From
+# lesson 07 on, the same function says how far a model has moved away from where it started.
 #
 # ## Texts have different lengths
 #
@@ -261,12 +267,12 @@ checks.start_here.token_logprobs(token_logprobs)
 # - **Write** the rectangle and its mask for a list of lists of token ids.
 # - **In:** B lists. **Out:** `ids` (B, T) of type long and `mask` (B, T) of True and False, padding on the right.
 # - **Worked value:** `[[7, 8, 9], [5]]` gives ids `[[7, 8, 9], [5, 0, 0]]`.
-# - **Pitfall:** a real token may have the same number as the padding.
+# - **Pitfall:** a real token may have the same number as the padding, and a text may be empty.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 # Begin with a rectangle full of <code>pad_id</code>; the longest text gives its width. Then write each text over the
-# beginning of its row.
+# beginning of its row. Mind that <code>torch.tensor([])</code> is a tensor of floats.
 # </details>
 # <details><summary>Hint 2</summary>
 # A position is real if its number is smaller than the length of its text. Compare a row of positions with a column
@@ -302,7 +308,7 @@ checks.start_here.pad_batch(pad_batch)
 # </details>
 # <details><summary>Hint 2</summary>
 # <code>masked_sum(values, mask, dim)</code> is imported for you: it replaces what is masked out by 0 before it adds. What
-# remains is the count, and a count of 0 that must not divide.
+# remains is the count. Make sure that you never divide by a count of 0.
 # </details>
 
 # %% exercise="masked_mean"
@@ -351,8 +357,8 @@ checks.start_here.best_labels(best_labels)
 # ## Watch it learn
 #
 # The guests of a café wrote short reviews. A quarter of the combinations of dish and adjective is held out. The model
-# between your two functions is the smallest that learns anything: it gives each word a vector, takes *your* masked mean,
-# and scores two labels.
+# between your two functions is the smallest that learns anything, a **bag of words**: it gives each word a vector, takes
+# *your* masked mean, and scores two labels.
 
 # %%
 from course_lib import pipeline
@@ -378,6 +384,19 @@ print(f"{len(train)} reviews to learn from, {len(held_out)} held out")
 print(f"right before any training: {accuracy(model, held_out):.2f}")
 
 # %% [markdown]
+# What happens inside the model, one line after the other:
+
+# %%
+ids, mask = preprocess(["the tea was burnt", "what a lovely salad"])
+vectors = model.embedding(ids)  # (B, T, 16): 16 numbers for each word
+each = mask.unsqueeze(-1).expand_as(vectors)  # the mask, once for each number
+text_vector = masked_mean(vectors, each, dim=1)  # (B, 16): one vector for each text
+print([tuple(x.shape) for x in (ids, vectors, text_vector, model.scores(text_vector))])
+
+# %% [markdown]
+# Training repeats four steps: score all reviews; take the cross entropy of the right labels; let PyTorch compute the gradient;
+# move every number of the model a little against it.
+#
 # **Guess before you run:** two labels, nothing learned yet. What is the first loss, in nats? After how many of the 60
 # steps is it below half of that?
 
@@ -398,7 +417,8 @@ runtime.learned(
 )
 
 # %% [markdown]
-# An untrained model is a coin toss, and the loss of a coin toss is ln 2, about 0.69. Now the three steps in a row:
+# The loss of a coin toss is ln 2, about 0.69; an untrained model is close to one, and a little off by its random start. Now
+# the three steps in a row:
 
 
 # %%
@@ -421,12 +441,12 @@ verdict_table(["the tea was burnt", "what a lovely salad", "i found the rice per
 # Write reviews of your own with the words below. Then try words that are *not* among them, as here. **Guess:** how sure is it?
 
 # %%
-print(" ".join(vocabulary.words[2:]))
+print(textwrap.fill(" ".join(vocabulary.words[2:]), 80))
 verdict_table(["the pizza was delicious", "zzz qqq"])
 
 # %% [markdown]
-# It has an opinion on anything. All unknown words share one vector, which training never touched, and nobody ever taught
-# the model to say "I do not know". Lesson 05 does.
+# It has an opinion on anything. All unknown words share one vector, which training never touched: another seed may turn the
+# verdict round. Nobody ever taught the model to say "I do not know". Lesson 05 does.
 
 # %% [markdown]
 # ## Break it: let the padding count
@@ -459,8 +479,8 @@ for name, candidate in (("masked mean", model), ("plain mean", plain)):
 assert verdicts_changed(model) == 0
 
 # %% [markdown]
-# With the plain mean, a stranger in the batch changes the answer. No error is raised, accuracy may even look fine in a test
-# with texts of equal length, and users see a model that contradicts itself.
+# With the plain mean, a stranger in the batch changes the answer. Much padding pulls every short review to one side, whatever
+# it says. No error is raised, and in a test with texts of equal length all looks well.
 
 # %% [markdown]
 # ## What a bag of words cannot see
@@ -481,9 +501,10 @@ assert accuracy(model, twisted) == 0.5
 # %% [markdown]
 # ## Bug clinic: the loss that depended on the memory of your machine
 #
-# A large batch does not fit into memory, so it is cut into pieces; each piece's loss is computed, and the results are
-# averaged. It looked so natural that the Trainer of `transformers` did it until October 2024 (pull request 34191),
-# with unsloth, axolotl and others; a repair of mlx-lm was proposed as late as 2026. `published_loss` is our re-creation.
+# A large batch does not fit into memory, so it is cut into pieces. Each piece's loss is computed, and the results are averaged:
+# this is called **gradient accumulation**. The average looked so natural that the Trainer of `transformers` took it until
+# October 2024 ([the repair](https://github.com/huggingface/transformers/pull/34191)), and so did others; one repair was
+# [proposed in 2026](https://github.com/ml-explore/mlx-lm/pull/1413). `published_loss` is our re-creation.
 #
 # Take one batch of four texts: three long ones that the model reads well, and a short one that surprises it. We cut it in
 # three ways. **Guess:** which cut reports the largest loss?
@@ -517,8 +538,8 @@ plots.cuts(list(reported), list(reported.values()), reported["4 texts"])
 # - **Write** the mean loss per kept token, however the batch was cut.
 # - **In:** two lists of equal length, losses and masks, each piece (B, T). **Out:** one number, a tensor.
 # - **Worked value:** pieces with losses 1, 1, 1 and 5 (one token): 2, not 3. Padding may hold anything, as before.
-# - **Pitfall:** weighing pieces by their number of *texts* is the same mistake in a smaller size. A piece, or all of them,
-#   may have nothing kept; the mean of nothing is 0.
+# - **Pitfall:** weighing pieces by their number of *texts* is a smaller version of the same mistake. A piece, or all of
+#   them, may have nothing kept; the mean of nothing is 0.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -543,17 +564,17 @@ checks.start_here.accumulated_mean(accumulated_mean)
 #
 # *4 minutes · difficulty 2 of 3*
 #
-# - **Write** asserts that every right version of `accumulated_mean` passes and every wrong one fails.
+# - **Write** asserts that right versions of `accumulated_mean` pass, and versions with the usual mistakes fail.
 # - **In:** a version to test, called like yours. **Out:** nothing; an `AssertionError` if the version is wrong.
 # - **Worked value:** a version that returns the mean of the pieces' means must not get through.
-# - **Pitfall:** pieces of equal length, or masks full of True, hide every mistake of this kind; and a right version may
-#   differ in the last digit.
+# - **Pitfall:** pieces with equally many kept tokens, or masks full of True, hide the mistake. A right version may differ
+#   in the last digit. What it does with lists of unequal length is not asked.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 # Choose two or three small pieces and work the right number out on paper. Pieces should differ in their number of texts
 # and in their number of kept tokens, and padding should hold numbers that would be noticed. Raise with
-# <code>assert</code>; what a test returns is looked at by nobody.
+# <code>assert</code>; nobody reads what a test returns.
 # </details>
 # <details><summary>Hint 2</summary>
 # Compare with <code>abs(result - expected) &lt; 1e-4</code>, so that a version which rounds differently still passes.
@@ -610,7 +631,7 @@ for name, (ours, theirs) in pairs.items():
 
 # %% [markdown]
 # The last line is the clinic's patient after its repair: each of the two pieces is told the count of *all* kept tokens. The library's
-# own `pipeline()` has the same three steps as yours. Here it runs on a small random BERT, so its verdict means nothing:
+# own `pipeline()` has the same three steps as yours. Here it runs on a small random model, so its verdict means nothing:
 
 # %%
 from transformers import pipeline as library_pipeline
@@ -629,8 +650,7 @@ print(f"postprocess: {reader.postprocess(outputs)}")
 # Two short answers in your own words; a teacher reads them, or you do in a month.
 
 # %% [markdown] reflect="why_mask" points=1
-# **1.** A colleague reports: "Our classifier is 94 % accurate in tests with one text at a time, and 88 % in production, where texts
-# are batched." Name the likeliest cause in one sentence, and an experiment of a minute that would confirm it.
+# **1.** A colleague reports: "On the same texts, our classifier is 94 % accurate one text at a time, and 88 % in batches." Name the likeliest cause in one sentence, and an experiment of a minute that would confirm it.
 #
 # A good answer: Padding leaks into the result (a mean or attention without a mask). Send one short text alone and again in a batch
 # with a long one: its scores must not change.
@@ -646,7 +666,8 @@ print(f"postprocess: {reader.postprocess(outputs)}")
 # ## Is everything in order?
 #
 # Save the notebook (Ctrl+S), then run this cell. It runs your saved notebook from the top in a fresh kernel, where nothing
-# is left over from cells that you have changed, and says what would be marked.
+# is left over from cells that you have changed, and says what would be marked. In a class, this one file is what you
+# hand in.
 
 # %%
 from course_lib import desk
@@ -677,7 +698,7 @@ plots.course_map(COURSE, here="00")
 # %% [markdown]
 # ## Going further: a tour of the field
 #
-# Fifteen minutes for looking around; nothing here is graded, and many names are only to be recognised. Each comes back in its lesson.
+# Fifteen minutes for looking around. Nothing here is graded, and you need only recognise the names: each comes back in its lesson.
 #
 # **When?** Timelines of this field are copied from page to page, and so are their mistakes. Three months in this one are wrong:
 # they are neither that of the paper nor that of a release. An arXiv number begins with year and month, so you can find
@@ -695,6 +716,9 @@ for name, claimed, arxiv in timeline.CIRCULATING_TIMELINE:
     verdict = timeline.verdict((name, claimed, arxiv))
     rows.append((name, claimed, timeline.arxiv_month(arxiv), of[verdict]))
 Table(("name", "claimed month", "month of the paper", "the claim is that of"), rows)
+
+# %% [markdown]
+# Gemma 2 had been *announced* in May; nobody could use it before the end of June.
 
 # %%
 milestones = timeline.TIMELINE
@@ -721,17 +745,18 @@ plots.sizes({name: total for name, (total, active) in counts.items()})
 
 # %%
 parts = ("norm", "activation", "positions", "heads", "kv_heads", "experts")
+eight = torch.arange(3, 11).unsqueeze(0)  # one text of eight tokens: (1, 8)
 rows = []
 for family, member in landscape.FAMILIES.items():
     card, small = landscape.card(landscape.published(member)), landscape.build(family)
-    assert small(ids).logits.shape == (1, 2, 256)  # it runs
+    assert small(eight).logits.shape == (1, 8, 256)  # it runs
     size = f"{landscape.count_parameters(small)[0]:,}"
     rows.append((member, *(card[part] for part in parts), size))
-Table(("member", *parts, "the small one's parameters"), rows)
+Table(("member", *parts[:-1], "experts (all, used)", "small one's parameters"), rows)
 
 # %% [markdown]
-# Only one of them has LayerNorm and a table of positions; it is also the oldest. Everyone else settled on RMSNorm and
-# rotary positions. Fewer key/value heads (`kv_heads`) than heads save memory while generating; DeepSeek-V3 saves more by unpacking
+# Only one of them has LayerNorm and a table of positions; it is also the oldest. All others have RMSNorm and rotary positions,
+# one of them not in every layer. Fewer key/value heads (`kv_heads`) than heads save memory while generating; DeepSeek-V3 saves more by unpacking
 # its 128 from one short vector. *Experts* counts all of them in a layer and those that one token visits.
 #
 # **Which species?** People speak of four kinds of model. Only two of the names stand for an architecture. The last column counts the
@@ -751,7 +776,6 @@ Table(("people say", "what it is", "parameters, all / used"), rows)
 # relation to attention heads), decides what comes out:
 
 # %%
-eight = torch.arange(3, 11).unsqueeze(0)  # one text of eight tokens: (1, 8)
 rows = []
 for name, task in landscape.TASKS.items():
     live = landscape.task_shapes(name, eight)

@@ -28,8 +28,8 @@ def overflow(
 ) -> Picture:
     """The same three scores, shifted together: what each formula says about the best one."""
     figure, (axes,) = canvas()
-    axes.plot(shifts, safe, color=BLUE, linewidth=6, alpha=0.35)
-    axes.plot(shifts, naive, color=RED)
+    axes.plot(shifts, safe, color=BLUE, linewidth=9, alpha=0.25)
+    axes.plot(shifts, naive, color=RED, linewidth=2.5)
     broken = next(
         (x for x, p in zip(shifts, naive, strict=True) if np.isnan(p)), shifts[-1]
     )
@@ -218,17 +218,14 @@ def timeline(months: Sequence[str], names: Sequence[str]) -> Picture:
 
 
 def _rows(
-    years: Sequence[float], names: Sequence[str], width: float = 0.125
+    years: Sequence[float], names: Sequence[str], width: float = 0.115
 ) -> list[int]:
-    """The lowest row in which each name has room to its left and right."""
-    taken: dict[int, float] = {}
-    rows = []
-    for year, name in zip(years, names, strict=True):
-        row = next(r for r in range(1, 30) if taken.get(r, -1.0) <= year)
-        blocked = [r for r in range(1, row) if taken.get(r, -1.0) > year]
-        row = max([row, *(r + 1 for r in blocked)])
-        taken[row] = year + width * (len(name) + 2)
-        rows.append(row)
+    """Rows that fall from left to right, so that no line to a later name crosses an earlier one."""
+    rows: list[int] = []  # of the names to the right, nearest first
+    for index in reversed(range(len(years))):
+        end = years[index] + width * (len(names[index]) + 1)
+        under = sum(year < end for year in years[index + 1 :])
+        rows.insert(0, 1 + max(rows[:under], default=0))
     return rows
 
 
@@ -246,7 +243,7 @@ def sizes(counts: dict[str, float]) -> Picture:
     ratio = values[-1] / values[0]
     label(
         axes,
-        f"The largest is {ratio:,.0f} times the smallest",
+        f"The largest is about {float(f'{ratio:.2g}'):,.0f} times the smallest",
         "parameters (logarithmic)",
         "",
     )

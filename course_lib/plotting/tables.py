@@ -12,19 +12,8 @@ class Table:
         self.rows = [[_plain(value) for value in row] for row in rows]
 
     def _repr_html_(self) -> str:
-        head = "".join(
-            f'<th style="text-align:left">{html.escape(name)}</th>'
-            for name in self.columns
-        )
-        body = "".join(
-            "<tr>"
-            + "".join(
-                f'<td style="text-align:left">{html.escape(value)}</td>'
-                for value in row
-            )
-            + "</tr>"
-            for row in self.rows
-        )
+        head = "".join(_cell(name, "th", "") for name in self.columns)
+        body = "".join(f"<tr>{_row(row)}</tr>" for row in self.rows)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def __repr__(self) -> str:
@@ -34,6 +23,16 @@ class Table:
             "  ".join(f"{v:{w}}" for v, w in zip(line, widths, strict=True)).rstrip()
             for line in lines
         )
+
+
+def _row(values: Sequence[str]) -> str:
+    """Names in the first column stay in one piece."""
+    styles = [";white-space:nowrap", *[""] * len(values)]
+    return "".join(_cell(v, "td", s) for v, s in zip(values, styles, strict=False))
+
+
+def _cell(value: str, tag: str, style: str) -> str:
+    return f'<{tag} style="text-align:left{style}">{html.escape(value)}</{tag}>'
 
 
 def _plain(value: object) -> str:

@@ -1,17 +1,16 @@
-"""The learner's desk: `work/` holds your own copies of the lessons, and nothing the course builds touches them.
+"""The learner's desk: `work/` holds your own copies of the lessons; no build touches them.
 
-python -m course_lib.desk open         copy every lesson that is not on the desk yet
-python -m course_lib.desk check 00     run your saved notebook in a fresh kernel; what
-would be marked? python -m course_lib.desk reset 00 softmax    give back one blank
-exercise cell; yours is kept in work/backup/
+    python -m course_lib.desk open                copy every lesson that is not there yet
+    python -m course_lib.desk check 00            run your saved notebook: what would be marked?
+    python -m course_lib.desk reset 00 softmax    one blank exercise; yours is kept in work/backup/
 
 Left out: a server. Everything happens in files that you can see.
 """
 
 import argparse
+import contextlib
 import os
 import re
-import shutil
 import sys
 import textwrap
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DESK = Path(os.environ.get("COURSE_DESK") or ROOT / "work")
+LONGEST_CELL = 120  # seconds; then a cell of check-mine is interrupted
 LARGEST = 5_000_000  # bytes; a larger notebook is refused by most ways to hand it in
 WIDTH = 88  # characters; a notebook breaks longer lines in the middle of a word
 BLANK_REFLECTION = "YOUR ANSWER HERE"
@@ -55,8 +55,7 @@ def open_desk() -> list[str]:
     for source in sorted((ROOT / "notebooks").glob("*/*.ipynb")):
         target = mine(source.parent.name)
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+            write_whole(target, source.read_text(encoding="utf-8"))
             copied.append(source.parent.name)
     return copied
 
@@ -78,6 +77,17 @@ def load(path: Path):
         ) from error
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there as a whole or not at all, even if the disk is full."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def reset(number: str, exercise: str) -> str:
     """Blank one exercise cell of your copy again, keeping what was there; returns a sentence."""
     import nbformat
@@ -96,15 +106,21 @@ def reset(number: str, exercise: str) -> str:
         raise DeskError(
             f"The cell of {exercise} is no longer in {_short(mine(name))}. Insert one and paste it from notebooks/."
         )
-    backup = DESK / "backup" / name / f"{exercise}-{datetime.now():%Y%m%d-%H%M%S-%f}.py"
-    backup.parent.mkdir(parents=True, exist_ok=True)
-    backup.write_text("\n\n".join(cell.source for cell in cells) + "\n")
+    stamp = f"{datetime.now():%Y%m%d-%H%M%S-%f}"
+    backup = DESK / "backup" / name / f"{exercise}-{stamp}.ipynb"
+    write_whole(backup, mine(name).read_text(encoding="utf-8"))
+    write_whole(
+        backup.with_suffix(".py"), "\n\n".join(cell.source for cell in cells) + "\n"
+    )
     for cell in cells:
         cell.source = fresh[exercise].source
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    nbformat.write(notebook, mine(name))
-    return f"{exercise} is blank again. Your version is kept in {_short(backup)}. If the notebook is open, reload it from disk."
+    write_whole(mine(name), nbformat.writes(notebook) + "\n")
+    return (
+        f"{exercise} is blank again, as saved on disk. Your version and the whole notebook are kept beside\n"
+        f"{_short(backup)}. If the notebook is open, load it anew: File, Reload Notebook from Disk."
+    )
 
 
 def keep_still_pictures(model: dict, **_: object) -> None:
@@ -216,7 +232,7 @@ def structural_faults(notebook, release, path: Path) -> list[str]:
             faults.append(
                 f"the check cell of {name.removeprefix('check_')} was changed; grading restores it"
             )
-        elif _is_reflection(wanted[name]) and BLANK_REFLECTION in by_id[name].source:
+        elif _is_reflection(wanted[name]) and not _answered(by_id[name], wanted[name]):
             faults.append(f"the written answer {name} is still empty")
     if path.name != f"{path.stem}.ipynb" or not re.fullmatch(
         r"[0-9]{2}_\w+", path.stem
@@ -229,38 +245,56 @@ def structural_faults(notebook, release, path: Path) -> list[str]:
     return faults
 
 
+def _answered(cell, released_cell) -> bool:
+    """Is anything there beside the question and the placeholder?"""
+    there = set(released_cell.source.splitlines()) | {""}
+    return any(line.strip() not in there for line in cell.source.splitlines())
+
+
 def _visible(cell) -> str:
     """A check cell without the hidden part that instructors see."""
     return cell.source.partition("### BEGIN HIDDEN TESTS")[0].strip()
 
 
 def _restore_checks(notebook, release) -> None:
-    """Marks come from the released checks, whatever stands in the copy."""
+    """Marks come from the released check cells, whatever became of them in the copy."""
+    import nbformat
+
     fresh = {
         _grade_id(cell): cell for cell in release.cells if _meta(cell).get("locked")
     }
+    notebook.cells = [
+        nbformat.from_dict(fresh.get(_grade_id(cell), cell)) for cell in notebook.cells
+    ]
     for cell in notebook.cells:
-        if _grade_id(cell) in fresh:
-            cell.source = fresh[_grade_id(cell)].source
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
 
 
 def _run(notebook, folder: Path) -> None:
+    """From top to bottom in a fresh kernel; an endless cell is interrupted, a dead kernel ends the run."""
     from nbclient import NotebookClient
+    from nbclient.exceptions import DeadKernelError
 
     names = {"COURSE_PROFILE": "quick", "COURSE_MARKS": "1"}
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(names)
+    options = {
+        "timeout": LONGEST_CELL,
+        "interrupt_on_timeout": True,
+        "allow_errors": True,
+        "kernel_name": "python3",
+        "record_timing": False,
+        "extra_arguments": ["--log-level=ERROR"],
+    }
     try:
-        options = {
-            "timeout": 120,
-            "allow_errors": True,
-            "kernel_name": "python3",
-            "record_timing": False,
-        }
-        options["extra_arguments"] = ["--log-level=ERROR"]
-        NotebookClient(
+        client = NotebookClient(
             notebook, resources={"metadata": {"path": str(folder)}}, **options
-        ).execute()
+        )
+        with contextlib.suppress(
+            DeadKernelError
+        ):  # exit() in a cell; what follows was not run
+            client.execute()
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(
@@ -314,15 +348,18 @@ def _unsaved(notebook) -> list[str]:
     for cell in notebook.cells:
         first = re.search(r"^(?:def|class) (\w+)", cell.source, re.M)
         if _meta(cell).get("solution") and cell.cell_type == "code" and first:
-            runs = [
-                entry for entry in history if re.search(rf"^{first[0]}\b", entry, re.M)
-            ]
-            if runs and runs[-1].strip() != cell.source.strip():
+            defines = re.compile(rf"^{re.escape(first[0])}\b", re.M)
+            runs = {entry.strip() for entry in history if defines.search(entry)}
+            if runs and cell.source.strip() not in runs:
                 stale.append(_grade_id(cell))
     return stale
 
 
 def _error_of(cell) -> str:
+    if cell.execution_count is None:
+        return (
+            "it was not run: a cell before it ended the kernel (exit(), or no memory?)"
+        )
     for output in cell.get("outputs", []):
         if output.output_type == "error":
             if output.ename == "NameError":
@@ -378,6 +415,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except DeskError as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:  # no room, no permission, a file where a folder should be
+        print(
+            f"{error.filename}: {error.strerror}. Nothing of yours was changed.",
+            file=sys.stderr,
+        )
         return 1
 
 

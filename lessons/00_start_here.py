@@ -135,7 +135,7 @@ print(torch.tensor([88.0, 89.0]).exp())
 # only.
 #
 # If you are stuck, type `checks.skip("softmax")` in any cell: the library's version stands in for no points, and the
-# lesson goes on. To begin again, run `make reset LESSON=00 EXERCISE=softmax` in a terminal.
+# lesson goes on. To begin again, save and run `make reset LESSON=00 EXERCISE=softmax` in a terminal.
 
 # %% [markdown]
 # ### Exercise 1 · Make softmax safe

@@ -122,7 +122,17 @@ def test_check_mine_gives_the_marks_of_a_mixed_notebook_and_says_what_is_missing
         "pad_batch",
         "def pad_batch(sequences, pad_id=0):\n    raise NotImplementedError",
     )
-    edit(own_desk, "why_mask", "Question\n\nYOUR ANSWER HERE")
+    blank = next(
+        c
+        for c in nbformat.read(desk.released(NAME), 4).cells
+        if c.metadata.get("nbgrader", {}).get("grade_id") == "why_mask"
+    )
+    edit(own_desk, "why_mask", blank.source)
+    edit(
+        own_desk,
+        "why_cuts",
+        blank.source + "\n\nMy answer stands below the placeholder.",
+    )
     edit(own_desk, "check_masked_mean", "print('all is well')")
     before = own_desk.read_bytes()
     report = desk.check("00")
@@ -135,6 +145,7 @@ def test_check_mine_gives_the_marks_of_a_mixed_notebook_and_says_what_is_missing
     text = report.text()
     assert "Not ready to hand in" in text
     assert "the written answer why_mask is still empty" in text
+    assert "why_cuts" not in text
     assert "the check cell of masked_mean was changed" in text
     assert own_desk.read_bytes() == before, "checking changes nothing in the copy"
 
@@ -207,3 +218,66 @@ def test_a_saved_notebook_keeps_the_still_picture_and_drops_the_live_view():
     assert widget["data"] == {"text/html": "<img>"}
     assert view in only_live["data"], "what has no still picture is left alone"
     desk.keep_still_pictures({"type": "file", "content": "text"}, path="y")
+
+
+def test_a_written_answer_without_a_word_is_empty_even_if_the_placeholder_is_gone(
+    own_desk,
+):
+    notebook, release = (
+        nbformat.read(own_desk, 4),
+        nbformat.read(desk.released(NAME), 4),
+    )
+    for cell in notebook.cells:
+        if cell.metadata.get("nbgrader", {}).get("grade_id") == "why_mask":
+            cell.source = cell.source.replace(desk.BLANK_REFLECTION, "")
+    faults = desk.structural_faults(notebook, release, own_desk)
+    assert "the written answer why_mask is still empty" in faults
+
+
+@pytest.mark.parametrize("trick", ["raw", "skip-execution"])
+def test_a_check_cell_that_would_not_run_gives_no_points(own_desk, trick):
+    notebook = nbformat.read(own_desk, 4)
+    cell = next(
+        c
+        for c in notebook.cells
+        if c.metadata.get("nbgrader", {}).get("grade_id") == "check_softmax"
+    )
+    if trick == "raw":
+        cell.cell_type = "raw"
+        del cell["outputs"], cell["execution_count"]
+    else:
+        cell.metadata["tags"] = ["skip-execution"]
+    nbformat.write(notebook, own_desk)
+    marks = {name: points for name, points, _, _ in desk.check("00").marks}
+    assert marks["softmax"] == 0
+
+
+def test_a_cell_that_ends_the_kernel_costs_what_follows_and_is_told(own_desk):
+    with_solutions(own_desk)
+    edit(own_desk, "masked_mean", "import os\nos._exit(1)")
+    marks = {
+        name: (points, message) for name, points, _, message in desk.check("00").marks
+    }
+    assert marks["softmax"][0] > 0
+    assert marks["best_labels"][0] == 0
+    assert "was not run" in marks["best_labels"][1]
+
+
+def test_a_full_disk_leaves_the_notebook_whole(own_desk, monkeypatch, capsys):
+    before = own_desk.read_bytes()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "work")
+
+    monkeypatch.setattr(desk.os, "replace", full)
+    assert desk.main(["reset", "00", "softmax"]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert own_desk.read_bytes() == before
+    assert [p.name for p in own_desk.parent.iterdir()] == [own_desk.name]
+
+
+def test_a_file_in_the_place_of_the_desk_is_told(tmp_path, monkeypatch, capsys):
+    (tmp_path / "work").write_text("a file")
+    monkeypatch.setattr(desk, "DESK", tmp_path / "work")
+    assert desk.main(["open"]) == 1
+    assert "work" in capsys.readouterr().err

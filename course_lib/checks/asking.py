@@ -30,7 +30,7 @@ def ask(answer: Callable, *arguments: object, **options: object) -> object:
     )
     expect(
         unchanged(before, arguments),
-        "It changed its own input. Later lines still need that: work on a new tensor.",
+        "It changed its own input. Later lines still need that: work on a new list or tensor.",
     )
     return result
 
@@ -59,18 +59,21 @@ def ask_tensor(
 
 
 def ask_gradient(
-    answer: Callable, start: Tensor, weights: Tensor | float = 1.0
+    answer: Callable,
+    start: Tensor,
+    weights: Tensor | float = 1.0,
+    cut: str = NO_GRADIENT,
 ) -> Tensor:
-    """The gradient of the (weighted, summed) answer at start; fail if the way back is cut."""
+    """The gradient of the (weighted, summed) answer at start; fail with cut if there is no way back."""
     leaf = start.clone().requires_grad_()
     try:
         result = answer(leaf)
     except RuntimeError as error:
-        expect("that requires grad" not in str(error), NO_GRADIENT)  # NumPy's refusal
+        expect("that requires grad" not in str(error), cut)  # NumPy's refusal
         raise
-    expect(isinstance(result, Tensor) and result.requires_grad, NO_GRADIENT)
+    expect(isinstance(result, Tensor) and result.requires_grad, cut)
     (gradient,) = torch.autograd.grad((result * weights).sum(), leaf, allow_unused=True)
-    expect(gradient is not None, NO_GRADIENT)
+    expect(gradient is not None, cut)
     return gradient
 
 

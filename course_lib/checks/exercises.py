@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 VISIBLE_SEED = 0
 EXERCISES: dict[str, "Exercise"] = {}  # every check adds its own
 SKIPPED: set[str] = set()
+RIGHT_VERSIONS: list[Callable] = []  # for checks of tests, no answer elsewhere
 LAST_TRACE: list[str] = []  # of the last check that failed
 
 

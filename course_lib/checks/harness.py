@@ -39,6 +39,11 @@ HINTS = {  # what torch says: what it may mean to somebody who meets it for the 
     "expected sequence of length": "A tensor is a rectangle, and lists of different lengths are not one yet.",
     "stack expects each tensor": "The pieces differ in size, so they cannot be stacked.",
     "Sizes of tensors must match": "The pieces differ in size along another dimension than the one they are joined on.",
+    "view size is not compatible": "A transposed or sliced tensor does not lie in one piece in memory, and view needs that.",
+    "on Tensor that requires grad": "The scores come from a model in training and still know their way back; NumPy wants "
+    "them cut off from it.",
+    "can only concatenate": "A list and a tuple do not add up; either may come in.",
+    "'tuple' object": "A tuple may come in as well as a list, and a tuple cannot be changed.",
     "modified by an inplace operation": "Something was changed in place (+=, /=, a name ending in _) that the gradient "
     "still needs. Make a new tensor instead.",
 }

@@ -22,7 +22,6 @@ INK, BLUE, ORANGE, GREEN, RED, GREY = (
     "#D55E00",
     "#999999",
 )
-COLOURS = (BLUE, ORANGE, GREEN, RED)
 INCH = 100  # pixels of the page
 SHARPNESS = 1.5  # pixels of the picture for each of them: fine on a dense screen, small in a notebook
 SETTINGS = {

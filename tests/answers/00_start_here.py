@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from course_lib import logprobs as library_logprobs
 from course_lib import masks as library_masks
 from course_lib import pipeline as library_pipeline
+from course_lib.checks import start_here
 from tools.graders import Battery
 
 battery = Battery()
@@ -30,7 +31,7 @@ def by_torch(scores):
 
 @battery.right("softmax")
 def through_the_logarithm(scores):
-    return (scores - scores.logsumexp(-1, keepdim=True)).exp()
+    return scores.log_softmax(-1).exp()
 
 
 @battery.right("softmax")
@@ -313,8 +314,8 @@ def by_gather(logits, ids):
 
 @battery.right("token_logprobs")
 def by_one_hot(logits, ids):
-    said = functional.one_hot(ids, logits.shape[-1]).to(logits.dtype)
-    return torch.einsum("btv,btv->bt", logits.log_softmax(-1), said)
+    said = functional.one_hot(ids, logits.shape[-1]).bool()
+    return logits.log_softmax(-1).masked_fill(~said, 0).sum(-1)
 
 
 @battery.right("token_logprobs")
@@ -591,7 +592,7 @@ def one_number_at_a_time(values, mask, dim=None):
         numbers = [
             number for number, real in zip(row, keep.tolist(), strict=True) if real
         ]
-        found.append(sum(numbers) / len(numbers) if numbers else row.new_zeros(()))
+        found.append(sum(numbers) / len(numbers) if numbers else row[:0].sum())
     return torch.stack(found).reshape(rows.shape[:-1])
 
 
@@ -913,13 +914,14 @@ def by_functional_pad(sequences, pad_id=0):
 
 @battery.right("pad_batch")
 def by_marking_padding_first(sequences, pad_id=0):
-    """Token ids are never negative, so -1 can mark padding for a while."""
+    """No token id is a half, so 0.5 can mark padding for a while."""
     width = max(len(sequence) for sequence in sequences)
-    ids = torch.tensor(
-        [[*sequence, *[-1] * (width - len(sequence))] for sequence in sequences]
+    numbers = torch.tensor(
+        [[*sequence, *[0.5] * (width - len(sequence))] for sequence in sequences],
+        dtype=torch.float64,
     )
-    mask = ids >= 0
-    return ids.where(mask, torch.tensor(pad_id)), mask
+    mask = numbers != 0.5
+    return numbers.where(mask, pad_id).long(), mask
 
 
 # --- pad_batch: wrong -------------------------------------------------------------------------------
@@ -1144,7 +1146,7 @@ def by_plain_python(logits, labels):
 
 @battery.right("best_labels")
 def by_numpy_in_double(logits, labels):
-    scores = logits.numpy().astype(np.float64)
+    scores = logits.detach().numpy().astype(np.float64)
     powers = np.exp(scores - scores.max(1, keepdims=True))
     chances = powers / powers.sum(1, keepdims=True)
     return [
@@ -1464,7 +1466,7 @@ def in_double_by_matrix_product(losses, masks):
 @battery.right("accumulated_mean")
 def running_mean(losses, masks):
     """Welford's way: the mean so far moves towards each new number."""
-    mean, seen = torch.zeros(()), 0
+    mean, seen = losses[0][:0].sum(), 0
     for loss, mask in zip(losses, masks, strict=True):
         for number in loss[mask]:
             seen += 1
@@ -2331,7 +2333,7 @@ def winner_of_the_whole_batch(logits, labels):
     return [(label, p) for p in logits.softmax(-1).amax(-1).tolist()]
 
 
-@battery.wrong("best_labels", says="built in")
+@battery.wrong("best_labels", says="was abs taken")
 def largest_in_absolute_value(logits, labels):
     winners = logits.abs().argmax(-1)
     return _pairs(winners, logits.softmax(-1).gather(1, winners[:, None])[:, 0], labels)
@@ -2536,3 +2538,427 @@ def squeeze_without_a_dimension(logits, ids):
 def one_winner_for_the_whole_batch(logits, labels):
     chances = torch.softmax(logits, -1)
     return [(labels[chances.argmax()], chances.max().item())]
+
+
+# --- found by a second attack -----------------------------------------------------------------------
+
+
+def _quotient(powers):
+    return powers / powers.sum(-1, keepdim=True)
+
+
+def _shifted(scores):
+    return _quotient((scores - scores.amax(-1, keepdim=True)).exp())
+
+
+@battery.wrong("softmax", says="float64.*same precision")
+def doubles_for_floats(scores):
+    return _shifted(scores.double())
+
+
+@battery.wrong("softmax", says="30000 and 20000.*Clamping")
+def clamped_at_ten_thousand(scores):
+    return _shifted(scores.clamp(-1e4, 1e4).masked_fill(scores.isinf(), -math.inf))
+
+
+@battery.wrong("softmax", says="-20000 and -inf.*stands in")
+def minus_ten_thousand_for_infinity(scores):
+    return _shifted(scores.masked_fill(scores.isinf(), -1e4))
+
+
+@battery.wrong("softmax", says=r"-2e\+09 and -inf.*stands in")
+def minus_a_billion_for_infinity(scores):
+    floor = torch.finfo(scores.dtype).min
+    return _shifted(scores.masked_fill(scores.isinf(), max(-1e9, floor)))
+
+
+@battery.wrong("softmax", says="-20000 and -20001.*not yet an impossible one")
+def low_scores_ruled_out(scores):
+    return _shifted(torch.where(scores < -1e4, -math.inf, scores))
+
+
+@battery.wrong("softmax", says=r"1e\+08 and 1e\+08 give 1 and 1.*rounded away")
+def minus_the_log_of_the_sum(scores):
+    return (scores - scores.logsumexp(-1, keepdim=True)).exp()
+
+
+@battery.wrong("softmax", says="half precision.*shifted only when")
+def shifted_only_above_fifty(scores):
+    large = scores.abs().amax(-1, keepdim=True) > 50
+    return _quotient((scores - scores.amax(-1, keepdim=True) * large).exp())
+
+
+@battery.wrong("softmax", says="in one piece in memory")
+def seen_as_flat_rows(scores):
+    return _shifted(scores.view(-1, scores.shape[-1])).view(scores.shape)
+
+
+@battery.wrong("softmax", says="detached or rounded")
+def rounded_to_six_digits(scores):
+    return _shifted(scores).round(decimals=6)
+
+
+@battery.wrong("softmax", says="[Ii]nfinity minus infinity is nan")
+def one_over_a_sum_of_ratios(scores):
+    return 1 / (scores.unsqueeze(-2) - scores.unsqueeze(-1)).exp().sum(-1)
+
+
+@battery.wrong("token_logprobs", says="hardly a digit left")
+def the_difference_only_for_zero(logits, ids):
+    chance = _said(torch.softmax(logits, -1), ids)
+    safe = _said(logits, ids) - logits.logsumexp(-1)
+    return torch.where(chance == 0, safe, chance.log())
+
+
+@battery.wrong("token_logprobs", says="hardly a digit left|another one is as large")
+def the_largest_score_subtracted_for_zero(logits, ids):
+    chance = _said(torch.softmax(logits, -1), ids)
+    return torch.where(chance == 0, _said(logits, ids) - logits.amax(-1), chance.log())
+
+
+@battery.wrong("token_logprobs", says="another one is as large")
+def ties_forgotten(logits, ids):
+    table = logits.log_softmax(-1)
+    far = table < -100
+    return _said(torch.where(far, logits - logits.amax(-1, keepdim=True), table), ids)
+
+
+@battery.wrong("token_logprobs", says="gradient is.*where")
+def a_where_over_a_logarithm_of_zero(logits, ids):
+    logs = torch.softmax(logits, -1).log()
+    safe = logits - logits.logsumexp(-1, keepdim=True)
+    return _said(torch.where(logs < -80, safe, logs), ids)
+
+
+@battery.wrong("token_logprobs", says="in one piece in memory")
+def seen_as_one_long_text(logits, ids):
+    flat = logits.view(-1, logits.shape[-1]).log_softmax(-1)
+    return _said(flat, ids.view(-1)).view(ids.shape)
+
+
+@battery.wrong("token_logprobs", says="30000, 20000.*Clamping")
+def scores_clamped_at_ten_thousand(logits, ids):
+    return _said(logits.clamp(-1e4, 1e4).log_softmax(-1), ids)
+
+
+@battery.wrong("token_logprobs", says="0, 0, -inf.*times 0 is nan")
+def multiplied_by_one_hot(logits, ids):
+    said = functional.one_hot(ids, logits.shape[-1])
+    return (logits.log_softmax(-1) * said).sum(-1)
+
+
+@battery.wrong("token_logprobs", says="double precision.*constant")
+def constant_beside_the_sum(logits, ids):
+    top = logits.amax(-1, keepdim=True)
+    total = (logits - top).exp().sum(-1) + 1e-8
+    return _said(logits - top, ids) - total.log()
+
+
+@battery.wrong("token_logprobs", says="double precision.*float32")
+def logprobs_in_single_precision(logits, ids):
+    return _said(logits.float().log_softmax(-1), ids)
+
+
+@battery.wrong("token_logprobs", says="detached or rounded")
+def logprobs_rounded_to_six_digits(logits, ids):
+    return _said(logits.log_softmax(-1), ids).round(decimals=6)
+
+
+@battery.wrong("token_logprobs", says="whole text or the whole block")
+def normalised_over_each_text(logits, ids):
+    return _said(logits, ids) - logits.flatten(1).logsumexp(1, keepdim=True)
+
+
+@battery.wrong("pad_batch", says="id is 0 was replaced by pad_id")
+def zeros_taken_for_nothing(sequences, pad_id=0):
+    rows = zip(*itertools.zip_longest(*sequences), strict=True)
+    ids = torch.tensor([[number or pad_id for number in row] for row in rows])
+    return ids, _mask(sequences)
+
+
+@battery.wrong("pad_batch", says="id is 0 was replaced by pad_id")
+def zeros_replaced_by_pad_id(sequences, pad_id=0):
+    ids = _rows(sequences, 0)
+    ids[ids == 0] = pad_id
+    return ids, _mask(sequences)
+
+
+@battery.wrong("pad_batch", says="sets the width.*whatever its ids are")
+def width_of_the_largest_text(sequences, pad_id=0):
+    width = len(max(sequences))
+    return _rows(sequences, pad_id, width), torch.arange(width) < _lengths(sequences)
+
+
+@battery.wrong("pad_batch", says="sets the width.*whatever its ids are")
+def width_of_the_largest_sum(sequences, pad_id=0):
+    width = len(max(sequences, key=sum))
+    return _rows(sequences, pad_id, width), torch.arange(width) < _lengths(sequences)
+
+
+@battery.wrong("pad_batch", says="longer.*shorter")
+def rectangle_as_wide_as_the_largest_text(sequences, pad_id=0):
+    ids = torch.full((len(sequences), len(max(sequences))), pad_id)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.tensor(sequence).long()
+    return ids, torch.arange(ids.shape[1]) < _lengths(sequences)
+
+
+@battery.wrong("pad_batch", says="count the rows")
+def rows_looked_up(sequences, pad_id=0):
+    mask = _mask(sequences)
+    ids = torch.full(mask.shape, pad_id)
+    for sequence in sequences:
+        ids[sequences.index(sequence), : len(sequence)] = torch.tensor(sequence).long()
+    return ids, mask
+
+
+@battery.wrong("pad_batch", says="Ids below 0")
+def negative_ids_taken_for_padding(sequences, pad_id=0):
+    ids = _rows(sequences, -1)
+    mask = ids >= 0
+    return ids.where(mask, torch.tensor(pad_id)), mask
+
+
+@battery.wrong("pad_batch", says="Ids below 0")
+def a_negative_pad_id_marks_padding(sequences, pad_id=0):
+    ids = _rows(sequences, pad_id)
+    return ids, ids != pad_id if pad_id < 0 else _mask(sequences)
+
+
+@battery.wrong("pad_batch", says=r"wanted is \(2, 1\).*this is wider")
+def at_least_two_wide(sequences, pad_id=0):
+    width = max(2, *map(len, sequences))
+    return _rows(sequences, pad_id, width), torch.arange(width) < _lengths(sequences)
+
+
+@battery.wrong("pad_batch", says="all rows are one list")
+def one_row_many_times(sequences, pad_id=0):
+    mask = _mask(sequences)
+    ids = [[pad_id] * mask.shape[1]] * len(sequences)
+    for row, sequence in enumerate(sequences):
+        ids[row][: len(sequence)] = sequence
+    return torch.tensor(ids), mask
+
+
+@battery.wrong("pad_batch", says="all rows one list")
+def one_row_of_the_mask_many_times(sequences, pad_id=0):
+    ids = _rows(sequences, pad_id)
+    mask = [[False] * ids.shape[1]] * len(sequences)
+    for row, sequence in enumerate(sequences):
+        mask[row][: len(sequence)] = [True] * len(sequence)
+    return ids, torch.tensor(mask)
+
+
+@battery.wrong("pad_batch", says="new list or tensor")
+def padding_appended_to_the_texts(sequences, pad_id=0):
+    mask = _mask(sequences)
+    for sequence in sequences:
+        while len(sequence) < mask.shape[1]:
+            sequence.append(pad_id)
+    return torch.tensor(sequences), mask
+
+
+def _kept_mean(values, mask, dim=None):
+    return _along(values.masked_fill(~mask, 0), dim) / _along(mask, dim).clamp(min=1)
+
+
+@battery.wrong("masked_mean", says="inf among the kept")
+def every_infinity_made_zero(values, mask, dim=None):
+    return _kept_mean(values.masked_fill(values.isinf(), 0), mask, dim)
+
+
+@battery.wrong("masked_mean", says="to its own row and to no other")
+def one_nan_for_all_rows(values, mask, dim=None):
+    mean = _kept_mean(values, mask, dim)
+    return mean + math.nan if values[mask].isnan().any() else mean
+
+
+@battery.wrong("masked_mean", says="without a way back")
+def a_new_zero_for_nothing(values, mask, dim=None):
+    if dim is None and not mask.any():
+        return torch.tensor(0.0)
+    return _kept_mean(values, mask, dim)
+
+
+@battery.wrong("masked_mean", says="without a way back")
+def new_zeros_for_nothing(values, mask, dim=None):
+    mean = _kept_mean(values, mask, dim)
+    return mean if mask.any() else torch.zeros(mean.shape)
+
+
+@battery.wrong("masked_mean", says="in one piece in memory")
+def seen_as_one_row(values, mask, dim=None):
+    if dim is None:
+        return _kept_mean(values.view(-1), mask.view(-1), 0)
+    return _kept_mean(values, mask, dim)
+
+
+@battery.wrong("masked_mean", says="round")
+def mean_rounded_to_four_digits(values, mask, dim=None):
+    return _kept_mean(values, mask, dim).round(decimals=4)
+
+
+@battery.wrong("masked_mean", says="early return may lack it")
+def an_early_scalar(values, mask, dim=None):
+    return _kept_mean(values, mask, dim) if mask.any() else values[mask].sum()
+
+
+@battery.wrong("best_labels", says="numpy.*NumPy wants them cut off")
+def by_numpy_of_a_model_in_training(logits, labels):
+    chances = logits.softmax(-1).numpy()
+    return [(labels[row.argmax()], float(row.max())) for row in chances]
+
+
+@battery.wrong("best_labels", says="looked up by its probability")
+def label_by_probability(logits, labels):
+    rows = logits.softmax(-1).tolist()
+    label = {p: labels[i] for row in rows for i, p in enumerate(row)}
+    return [(label[max(row)], max(row)) for row in rows]
+
+
+@battery.wrong("best_labels", says="looked up by its probability")
+def place_in_the_flat_list(logits, labels):
+    rows = logits.softmax(-1).tolist()
+    flat = [p for row in rows for p in row]
+    return [(labels[flat.index(max(row)) % len(row)], max(row)) for row in rows]
+
+
+@battery.wrong("best_labels", says="one pair for each text.*equally likely")
+def all_winners_of_a_tie(logits, labels):
+    rows = logits.softmax(-1).tolist()
+    return [
+        (label, p)
+        for row in rows
+        for label, p in zip(labels, row, strict=True)
+        if p == max(row)
+    ]
+
+
+@battery.wrong("best_labels", says="not in labels: 'unknown'.*threshold")
+def unknown_below_a_half(logits, labels):
+    best = logits.softmax(-1).max(-1)
+    pairs = _pairs(best.indices, best.values, labels)
+    return [(label if p > 0.5 else "unknown", p) for label, p in pairs]
+
+
+@battery.wrong("best_labels", says="Is there a threshold")
+def dropped_below_a_half(logits, labels):
+    best = logits.softmax(-1).max(-1)
+    return [pair for pair in _pairs(best.indices, best.values, labels) if pair[1] > 0.5]
+
+
+@battery.wrong("best_labels", says="and 0.9999; wanted are 'yes' and 1")
+def never_quite_sure(logits, labels):
+    best = logits.softmax(-1).max(-1)
+    return _pairs(best.indices, best.values.clamp(max=0.9999), labels)
+
+
+@battery.wrong("best_labels", says="labels were sorted")
+def labels_sorted(logits, labels):
+    best = logits.softmax(-1).max(-1)
+    return _pairs(best.indices, best.values, sorted(labels))
+
+
+@battery.wrong("accumulated_mean", says="at the beginning that has nothing kept")
+def stopped_by_an_empty_piece(losses, masks):
+    total, count = losses[0][:0].sum(), 0
+    for loss, mask in _zipped(losses, masks):
+        if not mask.any():
+            break
+        total, count = total + loss[mask].sum(), count + mask.sum()
+    return total / max(1, count)
+
+
+@battery.wrong("accumulated_mean", says="in the middle that has nothing kept")
+def stopped_by_a_later_empty_piece(losses, masks):
+    total, count = losses[0][masks[0]].sum(), masks[0].sum()
+    for loss, mask in _zipped(losses[1:], masks[1:]):
+        if count > 0 and not mask.any():
+            break
+        total, count = total + loss[mask].sum(), count + mask.sum()
+    return total / count.clamp(min=1)
+
+
+@battery.wrong("accumulated_mean", says="that has nothing kept")
+def zero_if_any_piece_is_empty(losses, masks):
+    total = sum(_sums(losses, masks)) / _tokens(masks)
+    return total if all(mask.any() for mask in masks) else 0 * total
+
+
+@battery.wrong("accumulated_mean", says="either may come in")
+def lists_put_together(losses, masks):
+    nothing = [torch.zeros(0, losses[0].shape[1])]
+    return _kept_mean(
+        torch.cat(losses + nothing), torch.cat(masks + [m.bool() for m in nothing])
+    )
+
+
+@battery.wrong("accumulated_mean", says="A tuple may come in")
+def lists_copied(losses, masks):
+    rest, total = losses.copy(), 0
+    for mask in masks:
+        total = total + rest.pop(0).masked_fill(~mask, 0).sum()
+    return total / _tokens(masks)
+
+
+@battery.wrong("accumulated_mean", says="not only how many")
+def first_losses_of_each_text(losses, masks):
+    lengths = [mask.sum(1, keepdim=True) for mask in masks]
+    prefixes = [
+        torch.arange(mask.shape[1]) < n for mask, n in zip(masks, lengths, strict=True)
+    ]
+    return sum(_sums(losses, prefixes)) / _tokens(prefixes)
+
+
+@battery.wrong("accumulated_mean", says="without a way back")
+def a_fresh_zero_if_nothing_is_kept(losses, masks):
+    if not any(mask.any() for mask in masks):
+        return torch.tensor(0.0)
+    return sum(_sums(losses, masks)) / _tokens(masks)
+
+
+@battery.wrong("accumulated_mean", says="Negative losses")
+def negative_losses_lost(losses, masks):
+    return sum(_sums([loss.relu() for loss in losses], masks)) / _tokens(masks)
+
+
+@battery.wrong("accumulated_mean", says="Negative losses")
+def losses_made_positive(losses, masks):
+    return sum(_sums([loss.abs() for loss in losses], masks)) / _tokens(masks)
+
+
+@battery.wrong("accumulated_mean", says="or of positions")
+def weighted_by_positions(losses, masks):
+    sizes = [mask.numel() for mask in masks]
+    means = [_kept_mean(loss, mask) for loss, mask in _zipped(losses, masks)]
+    return sum(mean * n for mean, n in zip(means, sizes, strict=True)) / sum(sizes)
+
+
+@battery.wrong("accumulated_mean", says="starts at 0")
+def averaged_in_turn_from_zero(losses, masks):
+    mean = 0
+    for loss, mask in _zipped(losses, masks):
+        mean = (mean + _kept_mean(loss, mask)) / 2
+    return mean
+
+
+@battery.wrong("accumulated_mean", says="round")
+def rounded_to_four_digits__(losses, masks):
+    return (sum(_sums(losses, masks)) / _tokens(masks)).round(decimals=4)
+
+
+battery.wrong("accumulated_mean", says="calls course_lib's own")(
+    start_here._select_and_average
+)
+
+
+@battery.wrong("accumulated_mean", says="calls course_lib's own")
+def a_right_version_of_the_check(losses, masks):
+    return start_here._one_by_one(losses, masks)
+
+
+@battery.wrong("masked_mean", says="calls course_lib's own")
+def by_a_right_version_of_the_check(values, mask, dim=None):
+    if dim is None:
+        return start_here._select_and_average([values], [mask])
+    return _kept_mean(values, mask, dim)

@@ -251,15 +251,6 @@ def card(model: nn.Module) -> dict[str, object]:
     }
 
 
-def routes(model: nn.Module, ids: Tensor) -> Tensor:
-    """The experts that a Mixtral picks for ids (1, T): (layers, T, k), for each token and layer anew."""
-    with torch.no_grad():
-        scores = model(ids, output_router_logits=True).router_logits  # per layer (T, E)
-    return torch.stack(
-        [layer.topk(model.config.num_experts_per_tok).indices for layer in scores]
-    )
-
-
 def build_llava(seed: int = 0) -> nn.Module:
     """A small LLaVA: a CLIP encoder of patches, a projection, and a Llama that reads them as tokens."""
     vision, text = (
@@ -325,13 +316,6 @@ SPECIES = {
         partial(build, "SmolLM2-135M"),
     ),
 }
-
-
-def species_shape(name: str) -> tuple[int, ...]:
-    """The shape (B, T, V) of the logits after one forward pass of one of SPECIES on its own inputs."""
-    model = SPECIES[name].build()
-    with torch.no_grad():
-        return tuple(model(**SPECIES[name].inputs(model)).logits.shape)
 
 
 @dataclass(frozen=True)

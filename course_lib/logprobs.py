@@ -33,8 +33,9 @@ def token_logprobs(logits: Tensor, ids: Tensor) -> Tensor:
     r"""The log-probability of each token that was said: $\log p_t(id_t)$, in nats.
 
     logits (B, T, V): a row of scores for every position; minus infinity means
-    "impossible". ids (B, T): the token said there. Returns (B, T), every entry at most 0; finite even where
-    the probability is too small for a float.
+    "impossible". ids (B, T): the token said there. Returns (B, T), every
+    entry at most 0; finite even where the probability is too small for a
+    float.
 
     How: gather the token's own score, then subtract the log of the sum of all
     exponentials.

@@ -773,15 +773,17 @@ Table(("people say", "what it is", "parameters, all / used"), rows)
 
 # %% [markdown]
 # **Which tasks?** Language tasks fall into five families by what goes in and what comes out. A model's last layer, its *head* (no
-# relation to attention heads), decides what comes out:
+# relation to attention heads), decides what comes out. Older tutorials call `pipeline()` for all five; the last column says
+# whether the installed transformers still has that one.
 
 # %%
 rows = []
 for name, task in landscape.TASKS.items():
     live = landscape.task_shapes(name, eight)
     shapes = ", ".join(f"{output} {shape}" for output, shape in live.items())
-    rows.append((name, task.takes, task.gives, " → ".join(task.example), shapes))
-Table(("family", "in", "out", "example", "live shapes"), rows)
+    still_there = landscape.pipeline_exists(name)
+    rows.append((name, task.gives, " → ".join(task.example), shapes, still_there))
+Table(("family", "what comes out", "example", "live shapes", "pipeline()?"), rows)
 
 # %% [markdown]
 # Match them yourself:

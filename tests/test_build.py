@@ -205,6 +205,17 @@ def test_a_name_that_means_something_else_in_the_lesson_stops_the_build(course):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
+        (
+            '# %% check="scaled" points=1.5\nchecks.tiny.scaled(scaled)\n',
+            "a whole number",
+        ),
+        ('# %% keep="x"\nx = 1\n', "unknown"),
+        (
+            EXERCISE.replace(
+                'exercise="scaled"', 'exercise="scaled" keep="nothing like it"'
+            ),
+            "begins 0",
+        ),
         ('# %% check="scaled" points=2\nchecks.tiny.scaled(other)\n', "holds one line"),
         ('# %% check="scaled"\nchecks.tiny.scaled(scaled)\n', "needs points="),
         ('# %% exercise="a" check="b"\nx = 1\n', "conflicting"),
@@ -277,7 +288,9 @@ def test_a_stale_output_an_edited_student_notebook_and_an_orphan_are_noticed(
         solution=tmp_path / "solution.ipynb",
         student=tmp_path / "student.ipynb",
     )
-    moved.solution.write_text(build.text(fresh))
+    made = copy.deepcopy(fresh)
+    made.metadata["course"]["outputs"] = build.outputs_hash(made)
+    moved.solution.write_text(build.text(made))
     moved.student.write_text(build.text(build.blank(fresh, LESSON)))
     monkeypatch.setattr(build, "read", lambda _: fresh)
     monkeypatch.setattr(build, "_where", lambda path: path.stem)
@@ -359,7 +372,62 @@ def leave_an_attachment(student, solution):
     student.cells[0]["attachments"] = {"answer.png": {"image/png": ""}}
 
 
+LOOSE = """
+z = torch.tensor([1.0, 2.0])
+moved = z - z.max(dim=-1, keepdim=True).values
+print("moved", moved)
+e = moved.exp()
+p = e / e.sum(dim=-1, keepdim=True)
+"""
+DOCTEST = """
+    >>> m = s - s.max(dim=-1, keepdim=True).values
+    >>> e = m.exp()
+    >>> e / e.sum(dim=-1, keepdim=True)
+"""
+AS_COMMENT = "x = 1\n" + "".join(f"# {line}\n" for line in RENAMED.strip().splitlines())
+AS_HTML = f"<pre>{RENAMED}</pre>"
+
+
+def spread_over_cells(student, solution):
+    for line in LOOSE.strip().splitlines():
+        student.cells.append(nbformat.v4.new_code_cell(line))
+
+
+def a_raw_cell(student, solution):
+    student.cells.append(nbformat.v4.new_raw_cell(RENAMED))
+
+
+def the_model_answer(student, solution):
+    cell = next(
+        c
+        for c in solution.cells
+        if c.metadata.get("nbgrader", {}).get("grade_id") == "why_mask"
+    )
+    model = cell.source.split("-->")[1].split("<!--")[0]
+    student.cells.append(nbformat.v4.new_markdown_cell(model))
+
+
 LEAKS = {
+    "loose steps with a print between": (
+        code(LOOSE),
+        "gives away the answer of softmax",
+    ),
+    "steps spread over cells": (
+        spread_over_cells,
+        "the cells together give away softmax",
+    ),
+    "steps as a doctest in prose": (text(DOCTEST), "gives away the answer of softmax"),
+    "the body in comments": (code(AS_COMMENT), "gives away the answer of softmax"),
+    "the body in a <pre> element": (text(AS_HTML), "gives away the answer of softmax"),
+    "the body in a raw cell": (a_raw_cell, "gives away the answer of softmax"),
+    "the source printed by a call": (
+        code("inspect.getsource(softmax)"),
+        "prints source code",
+    ),
+    "the model answer of a written question": (
+        the_model_answer,
+        "model answer of why_mask",
+    ),
     "the body under other names in another cell": (
         code(RENAMED),
         "gives away the answer of softmax",
@@ -431,3 +499,93 @@ def test_a_figure_without_alt_text_or_too_large_is_refused(tmp_path):
     assert (
         "1,000,001 bytes" in build.too_large(notebook_with_picture(b"x", "…"), path)[0]
     )
+
+
+# --- what can go wrong around it --------------------------------------------------------------------
+
+
+def test_a_name_that_hides_a_builtin_is_imported(course, tmp_path):
+    course(EXERCISE)
+    hiding = "from math import pow\n\n\ndef cube(x):\n    return pow(x, 3)\n"
+    (tmp_path / "course_lib" / "numbers.py").write_text(hiding)
+    source, _ = answer_cell("from course_lib.numbers import cube", Bound(), set())
+    assert source.startswith("from math import pow")
+
+
+@pytest.mark.parametrize(
+    "docstring",
+    [
+        '"""Meaning.\n\n    How: secret."""',
+        '"""Meaning.\n\n    How: secret\n    goes on.\n    """',
+        '"""Meaning.\n\n    How: secret.\n\n    More.\n    """',
+    ],
+)
+def test_how_is_left_out_wherever_it_stands_and_the_stub_compiles(
+    course, tmp_path, docstring
+):
+    course(EXERCISE)
+    library = f"def f(x):\n    {docstring}\n    y = x + 1\n    return y\n"
+    (tmp_path / "course_lib" / "numbers.py").write_text(library)
+    source, _ = answer_cell("from course_lib.numbers import f", Bound(), set())
+    inline.must_compile(source, "f")
+    assert "secret" not in source
+    assert ("More." in source) == ("More." in docstring)
+
+
+def test_a_body_beside_its_signature_and_a_relative_import_stop_the_build(
+    course, tmp_path
+):
+    course(EXERCISE)
+    module = tmp_path / "course_lib" / "numbers.py"
+    module.write_text("def f(x): return x + 1\n")
+    with pytest.raises(BuildError, match="lines of its own"):
+        answer_cell("from course_lib.numbers import f", Bound(), set())
+    module.write_text("from .masks import m\n\n\ndef f(x):\n    return m(x)\n")
+    with pytest.raises(BuildError, match="relative import"):
+        answer_cell("from course_lib.numbers import f", Bound(), set())
+
+
+def test_two_lessons_with_one_number_stop_the_build(course, tmp_path):
+    lesson = course(EXERCISE)
+    lesson.path.with_name("00_other.py").write_text("# %%\nx = 1\n")
+    with pytest.raises(BuildError, match="two lessons have the number 00"):
+        lessons()
+
+
+def test_changed_or_removed_outputs_and_a_damaged_notebook_are_noticed(
+    tmp_path, monkeypatch
+):
+    solution = nbformat.read(LESSON.solution, 4)
+    fresh = read(LESSON)
+    assert solution.metadata.course.outputs == build.outputs_hash(solution)
+    edited = SimpleNamespace(
+        name="x", solution=tmp_path / "s.ipynb", student=tmp_path / "n.ipynb"
+    )
+    edited.student.write_text(build.text(build.blank(fresh, LESSON)))
+    monkeypatch.setattr(build, "read", lambda _: fresh)
+    monkeypatch.setattr(build, "_where", lambda path: path.stem)
+    whole = LESSON.solution.read_text()
+    for spoiled in (
+        whole.replace("reviews right: 1.00", "reviews right: 7.00"),
+        build.text(fresh),
+    ):
+        assert spoiled != whole
+        edited.solution.write_text(spoiled)
+        assert any(
+            "outputs were changed" in problem for problem in build.problems(edited)
+        )
+    edited.solution.write_text(whole[:5000])
+    assert build.problems(edited) == ["x is damaged; `make build` makes it anew"]
+
+
+def test_only_what_a_build_made_is_deleted(tmp_path, monkeypatch):
+    gone = tmp_path / "notebooks" / "07_gone" / "07_gone.ipynb"
+    notes = tmp_path / "notebooks" / "notes.txt"
+    gone.parent.mkdir(parents=True)
+    gone.write_text("{}")
+    notes.write_text("mine")
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    said = build.remove_orphans()
+    assert not gone.exists()
+    assert notes.read_text() == "mine"
+    assert len(said) == 2

@@ -21,8 +21,6 @@ from course_lib.landscape import (
     pipeline_exists,
     published,
     real_sizes,
-    routes,
-    species_shape,
     task_shapes,
 )
 from course_lib.timeline import (
@@ -281,12 +279,23 @@ def test_published_models_take_no_memory():
 
 @pytest.mark.parametrize("name", SPECIES)
 def test_every_species_runs_a_forward_pass(name):
-    batch, tokens, vocabulary = species_shape(name)
-    assert (batch, tokens, vocabulary) == (1, 8, 256)
+    model = SPECIES[name].build()
+    with torch.no_grad():
+        logits = model(**SPECIES[name].inputs(model)).logits
+    assert logits.shape == (1, 8, 256)
 
 
 def test_a_reasoning_model_has_the_parts_of_its_base_model():
     assert card(SPECIES["reasoning model"].build()) == card(build("DeepSeek-V3"))
+
+
+def routes(model, ids):
+    """The experts that a Mixtral picks for ids (1, T): (layers, T, k), for each token and layer."""
+    with torch.no_grad():
+        scores = model(ids, output_router_logits=True).router_logits  # per layer (T, E)
+    return torch.stack(
+        [layer.topk(model.config.num_experts_per_tok).indices for layer in scores]
+    )
 
 
 def test_the_router_decides_anew_for_every_token_and_every_layer():
@@ -371,7 +380,7 @@ ids = torch.arange(6)[None] + 3
 landscape.real_sizes()
 [landscape.card(landscape.build(name)) for name in landscape.FAMILIES]
 [landscape.build(name)(ids) for name in landscape.FAMILIES]
-[landscape.species_shape(name) for name in landscape.SPECIES]
+[species.build() for species in landscape.SPECIES.values()]
 [landscape.task_shapes(name, ids) for name in landscape.TASKS]
 [landscape.pipeline_exists(name) for name in landscape.TASKS]
 """

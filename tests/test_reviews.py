@@ -1,6 +1,5 @@
 """The café's reviews: what is held out is new as a pair and old as words, and verdicts follow from words."""
 
-import random
 from collections import Counter
 from itertools import product
 
@@ -13,7 +12,6 @@ from course_lib.world.reviews import (
     THINGS,
     VERDICTS,
     reviews,
-    shuffled,
     twisted_reviews,
 )
 
@@ -98,12 +96,3 @@ def test_twisted_verdicts_belong_to_the_adjective_that_is_not_denied():
 def test_reviews_are_the_same_at_every_call():
     assert reviews() == TRAIN
     assert twisted_reviews() == TWISTED
-
-
-def test_shuffling_keeps_every_pair_and_depends_on_the_seed_alone():
-    before, state = list(TRAIN), random.getstate()
-    assert shuffled(TRAIN, 1) == shuffled(TRAIN, 1)
-    assert shuffled(TRAIN, 1) != shuffled(TRAIN, 2) != TRAIN
-    assert sorted(shuffled(TRAIN, 1)) == sorted(TRAIN)
-    assert before == TRAIN
-    assert random.getstate() == state

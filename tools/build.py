@@ -8,6 +8,8 @@ preprocessors). A lesson is executed again only when something its outputs were 
 import argparse
 import base64
 import copy
+import hashlib
+import json
 import os
 import re
 import sys
@@ -21,6 +23,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from traitlets.config.loader import PyFileConfigLoader
 
+from course_lib.desk import write_whole
 from tools import readme
 from tools.inline import ROOT, BuildError
 from tools.leaks import leaks
@@ -103,7 +106,8 @@ def text(notebook: NotebookNode) -> str:
 
 def without_outputs(notebook: NotebookNode) -> NotebookNode:
     bare = copy.deepcopy(notebook)
-    bare.metadata["course"].pop("measured", None)
+    for key in ("measured", "outputs"):
+        bare.metadata.get("course", {}).pop(key, None)
     for cell in bare.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -115,17 +119,20 @@ def problems(lesson: Lesson) -> list[str]:
     fresh = read(lesson)
     if not lesson.solution.exists() or not lesson.student.exists():
         return [f"{lesson.name} was never built"]
-    solution = nbformat.read(lesson.solution, 4)
-    found = []
-    committed = solution.metadata.get("course", {}).get("inputs")
-    if committed != fresh.metadata.course.inputs:
+    solution = _unless_damaged(lesson.solution)
+    if solution is None or _unless_damaged(lesson.student) is None:
+        return [f"{lesson.name} is damaged; `make build` makes it anew"]
+    found, course = [], solution.metadata.get("course", {})
+    if course.get("inputs") != fresh.metadata.course.inputs:
         found.append(
             "outputs were made from other inputs (lesson, imported modules or data)"
         )
-        solution.metadata["course"] = {"inputs": fresh.metadata.course.inputs}
+    if course.get("outputs") != outputs_hash(solution):
+        found.append("outputs were changed after they were made")
+    solution.metadata["course"] = {"inputs": fresh.metadata.course.inputs}
     if text(without_outputs(solution)) != text(fresh):
         found.append(f"{_where(lesson.solution)} is not what the lesson's text builds")
-    if lesson.student.read_text() != text(blank(fresh, lesson)):
+    if lesson.student.read_bytes().decode() != text(blank(fresh, lesson)):
         found.append(f"{_where(lesson.student)} is not what the lesson's text builds")
     found += leaks(nbformat.read(lesson.student, 4), fresh)
     found += too_large(solution, lesson.solution) + without_alt_text(solution)
@@ -185,26 +192,47 @@ def _where(path: Path) -> str:
 def build(lesson: Lesson, force: bool) -> str:
     """Write both notebooks of a lesson; returns what was done."""
     notebook = read(lesson)
-    old = nbformat.read(lesson.solution, 4) if lesson.solution.exists() else None
+    fresh, old = text(notebook), _unless_damaged(lesson.solution)
     done = "kept its outputs"
-    if (
-        old is None
-        or force
-        or old.metadata.get("course", {}).get("inputs")
-        != notebook.metadata.course.inputs
-    ):
+    if old is not None and not force and text(without_outputs(old)) == fresh:
+        notebook = old
+    else:
         execute(notebook)
         clean(notebook)
+        notebook.metadata["course"]["outputs"] = outputs_hash(notebook)
         done = f"ran in {notebook.metadata.course.measured.seconds} s"
-    else:
-        notebook = old
     student = blank(notebook, lesson)
     if found := leaks(student, read(lesson)):
         raise BuildError(f"{lesson.name} not written: " + "; ".join(found))
-    for path, content in ((lesson.solution, notebook), (lesson.student, student)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text(content))
+    write_whole(lesson.solution, text(notebook))
+    write_whole(lesson.student, text(student))
     return done
+
+
+def outputs_hash(notebook: NotebookNode) -> str:
+    outputs = [cell.get("outputs", []) for cell in notebook.cells]
+    return hashlib.sha256(json.dumps(outputs, sort_keys=True).encode()).hexdigest()
+
+
+def _unless_damaged(path: Path) -> NotebookNode | None:
+    try:
+        return nbformat.read(path, 4)
+    except Exception:  # not there, cut off, or no notebook at all
+        return None
+
+
+def remove_orphans() -> list[str]:
+    """Delete notebooks of lessons that are gone; leave alone what was never built here."""
+    said = []
+    for path in orphans():
+        if path.stem == path.parent.name and re.fullmatch(
+            r"[0-9]{2}_\w+\.ipynb", path.name
+        ):
+            path.unlink()
+            said.append(f"deleted {_where(path)}: no lesson builds it")
+        else:
+            said.append(f"left alone: {_where(path)} belongs to no lesson")
+    return said
 
 
 def main() -> int:
@@ -238,9 +266,8 @@ def main() -> int:
             return 1 if found else 0
         for lesson in lessons(options.lesson):
             print(f"{lesson.name}: {build(lesson, options.force)}", flush=True)
-        for path in orphans():
-            path.unlink()
-            print(f"deleted {_where(path)}: no lesson builds it")
+        for said in remove_orphans():
+            print(said)
         readme.write()
         return 0
     except (BuildError, CellExecutionError) as error:

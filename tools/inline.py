@@ -7,6 +7,8 @@ importable implementation are therefore one text. A name that cannot be resolved
 
 import ast
 import builtins
+import itertools
+import re
 import symtable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +48,10 @@ def imported_names(node: ast.stmt) -> dict[str, str]:
             for alias in node.names
         }
     if isinstance(node, ast.ImportFrom):
+        if node.level:
+            raise BuildError(
+                f"write `from course_lib.… import`, not a relative import (line {node.lineno})"
+            )
         return {
             alias.asname or alias.name: f"{node.module}.{alias.name}"
             for alias in node.names
@@ -68,8 +74,8 @@ def origins(module: str) -> dict[str, str]:
     return found
 
 
-def free_names(source: str, own: str) -> list[str]:
-    """The global names that a definition uses, in order of the alphabet, without builtins."""
+def free_names(source: str, own: str, known: dict[str, str]) -> list[str]:
+    """The global names that a definition uses, in order of the alphabet; builtins only if the module hides them."""
     names: set[str] = set()
 
     def visit(table: symtable.SymbolTable, top: bool) -> None:
@@ -80,11 +86,8 @@ def free_names(source: str, own: str) -> list[str]:
             visit(child, top=False)
 
     visit(symtable.symtable(source, "<answer>", "exec"), top=True)
-    return sorted(
-        n
-        for n in names
-        if n != own and not hasattr(builtins, n) and not n.startswith("__")
-    )
+    names -= {own} | {name for name in names if name.startswith("__")}
+    return sorted(n for n in names if n in known or not hasattr(builtins, n))
 
 
 def import_lines(
@@ -135,16 +138,22 @@ def _without_how(lines: list[str]) -> list[str]:
     """A docstring's paragraph that begins with "How:" gives the answer away; the stub does without it."""
     kept, dropping = [], False
     for line in lines:
-        if line.strip().startswith("How:"):
-            dropping = True
-        elif dropping and (not line.strip() or line.strip() in ('"""', "'''")):
+        bare = line.strip()
+        if re.match(r"r?\"\"\"\s*How:", bare):
+            raise BuildError(
+                "a docstring begins with what the function means, not with How:"
+            )
+        dropping = (dropping or bare.startswith("How:")) and bare not in ("", '"""')
+        if not dropping and not (bare == "" and kept and kept[-1].strip() == ""):
+            kept.append(line)  # of two blank lines in a row one stays
+        elif dropping and bare.endswith(
+            '"""'
+        ):  # the paragraph's last line also ends the docstring
+            kept.append(" " * (len(line) - len(line.lstrip())) + '"""')
             dropping = False
-            if not line.strip():
-                continue
-        if not dropping:
-            kept.append(line)
-    while len(kept) > 1 and kept[-1].strip() == '"""' and not kept[-2].strip():
-        del kept[-2]
+    closing = next((i for i, line in enumerate(kept) if i and line.strip() == '"""'), 0)
+    if closing > 1 and not kept[closing - 1].strip():
+        del kept[closing - 1]
     return kept
 
 
@@ -153,32 +162,57 @@ def _blanked(
 ) -> list[str]:
     """The function's lines with everything but signature, docstring, guards and kept lines between markers."""
     body = node.body
+    if body[0].lineno == node.lineno:
+        raise BuildError(f"{node.name}: the body has to stand on lines of its own")
     first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-    has_docstring = isinstance(body[0], ast.Expr) and isinstance(
+    out, cursor = lines[first - 1 : body[0].lineno - 1], body[0].lineno
+    if isinstance(body[0], ast.Expr) and isinstance(
         getattr(body[0], "value", None), ast.Constant
-    )
-    out = lines[first - 1 : body[0].lineno - 1]
-    cursor = body[0].lineno
-    if has_docstring:
+    ):
         out += _without_how(lines[body[0].lineno - 1 : body[0].end_lineno])
-        cursor = body[0].end_lineno + 1
-        body = body[1:]
-    indent = " " * node.body[0].col_offset
-    inside, at_top = False, True
+        cursor, body = body[0].end_lineno + 1, body[1:]
+    guards = list(itertools.takewhile(lambda s: isinstance(s, ast.Assert), body))
+    kept = [_kept(node, body, lines, prefix) for prefix in keep]
+    indent, inside = " " * node.body[0].col_offset, False
     for statement in body:
-        source = lines[statement.lineno - 1].strip()
-        stays = (at_top and isinstance(statement, ast.Assert)) or any(
-            source.startswith(k) for k in keep
-        )
-        at_top = at_top and isinstance(statement, ast.Assert)
+        stays = statement in guards or statement in kept
         if inside == stays:
             out.append(indent + (END if stays else BEGIN))
             inside = not stays
         out += lines[cursor - 1 : statement.end_lineno]
         cursor = statement.end_lineno + 1
-    if not inside and BEGIN not in "\n".join(out):
+    if BEGIN not in "\n".join(out):
         raise BuildError(f"{node.name}: nothing of the body is left to write")
     return out + ([indent + END] if inside else [])
+
+
+def _kept(
+    node: ast.FunctionDef, body: list[ast.stmt], lines: list[str], prefix: str
+) -> ast.stmt:
+    """The one statement of the body that begins with a prefix from keep=."""
+    found = [s for s in body if lines[s.lineno - 1].strip().startswith(prefix)]
+    if len(found) != 1:
+        raise BuildError(
+            f"{node.name}: keep={prefix!r} should begin one line of the body, and begins {len(found)}"
+        )
+    return found[0]
+
+
+def must_compile(cell: str, name: str) -> None:
+    """Both faces of an exercise cell are Python: with the solution, and with nbgrader's stub in its place."""
+    stub = re.sub(
+        rf"^( *){BEGIN}\n.*?{END}$",
+        r"\1raise NotImplementedError",
+        cell,
+        flags=re.S | re.M,
+    )
+    for text in (cell, stub):
+        try:
+            compile(text, name, "exec")
+        except SyntaxError as error:
+            raise BuildError(
+                f"the cell of {name} would not compile: {error}"
+            ) from error
 
 
 def definition(module: str, name: str) -> ast.stmt:
@@ -214,7 +248,9 @@ def answer_cell(
     else:
         text = _blanked_class(node, lines, methods, keep)
     source = "\n".join(lines[start - 1 : node.end_lineno])
-    imports = import_lines(free_names(source, name), module, bound, answers)
+    imports = import_lines(
+        free_names(source, name, origins(module)), module, bound, answers
+    )
     return "\n".join(
         [*imports, *([""] * 2 if imports else []), *text]
     ), f"{module}.{name}"

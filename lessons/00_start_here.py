@@ -11,7 +11,8 @@
 #
 # About 60 minutes. After 25 of them, with Exercise 2, you have met everything that a lesson consists of. A tour of the
 # field at the end is optional and takes 15 more.
-#
+
+# %% [markdown]
 # Run a cell with Shift+Enter, from top to bottom. This notebook is your own copy in `work/`: write into it, break it,
 # keep it. Updates of the course never touch it.
 
@@ -142,7 +143,7 @@ print(torch.tensor([88.0, 89.0]).exp())
 #
 # *3 minutes · difficulty 1 of 3*
 #
-# - **Write** a softmax along the last dimension that no score can break.
+# - **Write** a softmax along the last dimension that no finite score can break.
 # - **In:** `scores` (..., V). **Out:** (..., V), every row sums to 1.
 # - **Worked value:** scores log 1, log 2, log 5 give 1/8, 2/8, 5/8.
 # - **Pitfall:** one row of a batch may hold scores near 1000 and its neighbour scores near −1000.
@@ -190,7 +191,8 @@ controls.explore(at_temperature, temperature=slider)
 # %% [markdown]
 # At low temperature the favourite takes all; at high temperature all words become almost equally likely. Lesson 02 is
 # about everything between.
-#
+
+# %% [markdown]
 # ## Look up what was said
 #
 # Models read and write **tokens**: words or pieces of words, each with a number. In this lesson every token is a word.

@@ -404,3 +404,23 @@ def test_every_picture_says_what_it_shows_in_lab_and_in_a_page_made_by_nbconvert
         len(words) > 20 and not words.startswith("No description")
         for words in in_lab + in_page
     )
+
+
+# --- what lies on disk ------------------------------------------------------------------------------
+
+
+def test_the_server_saves_a_widget_as_its_still_picture(lab):
+    live = {
+        "application/vnd.jupyter.widget-view+json": {"model_id": "1"},
+        "text/html": "<img>",
+    }
+    output = nbformat.v4.new_output("display_data", data=live)
+    cell = nbformat.v4.new_code_cell("explore", outputs=[output])
+    body = {"type": "notebook", "content": nbformat.v4.new_notebook(cells=[cell])}
+    address = f"{lab}/api/contents/still.ipynb?token=t"
+    request = urllib.request.Request(address, json.dumps(body).encode(), method="PUT")
+    with urllib.request.urlopen(request):
+        pass
+    with urllib.request.urlopen(address) as answer:
+        saved = json.load(answer)["content"]
+    assert saved["cells"][0]["outputs"][0]["data"] == {"text/html": "<img>"}

@@ -23,7 +23,6 @@ DESK = Path(os.environ.get("COURSE_DESK") or ROOT / "work")
 LONGEST_CELL = 120  # seconds; then a cell of check-mine is interrupted
 LARGEST = 5_000_000  # bytes; a larger notebook is refused by most ways to hand it in
 WIDTH = 88  # characters; a notebook breaks longer lines in the middle of a word
-BLANK_REFLECTION = "YOUR ANSWER HERE"
 
 
 class DeskError(Exception):

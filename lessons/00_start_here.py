@@ -9,8 +9,8 @@
 #
 # **You need** some Python and a first look at PyTorch tensors. The quiz below tells you whether that is enough.
 #
-# About 60 minutes. After 25 of them, with Exercise 2, you have met everything that a lesson consists of. A tour of the
-# field at the end is optional and takes 15 more.
+# About 60 minutes. After 25 of them, with Exercise 2, you know how a lesson works. The tour of the field at the end is
+# optional: 15 more.
 
 # %% [markdown]
 # Run a cell with Shift+Enter, from top to bottom. This notebook is your own copy in `work/`: write into it, break it,

@@ -229,7 +229,7 @@ def test_a_written_answer_without_a_word_is_empty_even_if_the_placeholder_is_gon
     )
     for cell in notebook.cells:
         if cell.metadata.get("nbgrader", {}).get("grade_id") == "why_mask":
-            cell.source = cell.source.replace(desk.BLANK_REFLECTION, "")
+            cell.source = cell.source.replace("YOUR ANSWER HERE", "")
     faults = desk.structural_faults(notebook, release, own_desk)
     assert "the written answer why_mask is still empty" in faults
 

@@ -71,6 +71,11 @@ def softmax(answer, draw):
         close(ask_gradient(answer, cube, weights), leaf.grad),
         "The values of softmax are right, but its gradient is not: was a part detached or rounded?",
     )
+    wide = torch.randn(2, 120, generator=draw)
+    expect(
+        close(ask_tensor(answer, wide, shape=(2, 120)), wide.softmax(-1)),
+        "With 120 scores in a row the probabilities differ from torch's. Is the number of scores limited somewhere?",
+    )
     row = torch.randn(7, generator=draw).double()
     got = ask_tensor(answer, row, shape=(7,))
     expect(
@@ -259,6 +264,16 @@ def token_logprobs(answer, draw):
         shapes={(2, 2): SQUEEZED, (2,): SQUEEZED},
     )
     expect(close(first, want[:, :1]), "With one position only, the numbers differ.")
+    wide = torch.randn(1, 30, 400, generator=draw)
+    rare = torch.randint(300, 400, (1, 30), generator=draw)
+    expect(
+        close(
+            ask_tensor(answer, wide, rare, shape=(1, 30)),
+            -functional.cross_entropy(wide.mT, rare, reduction="none"),
+        ),
+        "With 400 tokens to choose from it differs from torch's cross entropy. Is the number of tokens, or of "
+        "positions, limited somewhere?",
+    )
     weights = torch.arange(6).reshape(2, 3) / 6
     (want * weights).sum().backward()
     expect(

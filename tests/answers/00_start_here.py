@@ -2962,3 +2962,31 @@ def by_a_right_version_of_the_check(values, mask, dim=None):
     if dim is None:
         return start_here._select_and_average([values], [mask])
     return _kept_mean(values, mask, dim)
+
+
+@battery.wrong("softmax", says="number of scores limited")
+def the_eight_largest_only(scores):
+    best, places = scores.topk(min(scores.shape[-1], 8), -1)
+    return torch.zeros_like(scores).scatter(-1, places, best.softmax(-1))
+
+
+@battery.wrong("token_logprobs", says="limited somewhere")
+def ids_clamped_to_a_small_vocabulary(logits, ids):
+    small = ids.clamp(max=4).unsqueeze(-1)
+    return logits.log_softmax(-1).gather(-1, small).squeeze(-1)
+
+
+@battery.wrong("token_logprobs", says="limited somewhere")
+def sixteen_positions_at_most(logits, ids):
+    result = torch.zeros(ids.shape).to(logits)
+    said = logits[:, :16].gather(-1, ids[:, :16].unsqueeze(-1)).squeeze(-1)
+    result[:, :16] = said - logits[:, :16].logsumexp(-1)
+    return result
+
+
+@battery.right("masked_mean")
+def count_raised_only_where_it_is_zero(values, mask, dim=None):
+    kept = values.masked_fill(~mask, 0.0)
+    total = kept.sum() if dim is None else kept.sum(dim)
+    count = mask.sum() if dim is None else mask.sum(dim)
+    return total / (count + (count == 0))

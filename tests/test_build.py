@@ -273,6 +273,60 @@ def test_outputs_go_stale_with_the_lesson_an_imported_module_or_a_recorded_curve
     assert len(seen) == 4, "four different inputs; an unrelated module changes nothing"
 
 
+@pytest.fixture
+def with_models(course, tmp_path):
+    """A course whose library has a package `pretrained` with a face, and a file of weights."""
+    library = tmp_path / "course_lib"
+    for name, text in {
+        "pretrained/__init__.py": "from course_lib.pretrained.checkpoints import load\n",
+        "pretrained/checkpoints.py": "def load():\n    pass\n",
+        "pretrained/minilm.py": "def minilm():\n    pass\n",
+        "search.py": "def found():\n    from course_lib.pretrained.minilm import minilm\n",
+        "weights/sft.safetensors": "1 2 3",
+    }.items():
+        (library / name).parent.mkdir(exist_ok=True)
+        (library / name).write_text(text)
+    return lambda cell: course(f"{EXERCISE}\n# %%\n{cell}\n")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "from course_lib import pretrained",
+        "from course_lib import logprobs, pretrained as models",
+        "import course_lib.pretrained",
+        "import course_lib.pretrained.minilm as minilm",
+        "from course_lib.pretrained import load",
+        "from course_lib.pretrained import minilm",
+        "from course_lib.pretrained.minilm import minilm",
+        "from course_lib.search import found",
+        "if True:\n    from course_lib import search",
+    ],
+)
+def test_outputs_go_stale_with_the_weights_and_the_face_however_a_lesson_reaches_pretrained(
+    with_models, tmp_path, cell
+):
+    lesson, library = with_models(cell), tmp_path / "course_lib"
+    seen = {inputs(lesson)}
+    (library / "weights" / "sft.safetensors").write_text("1 2 4")
+    seen.add(inputs(lesson))
+    (library / "weights" / "draft.safetensors").write_text("5")
+    seen.add(inputs(lesson))
+    (library / "pretrained" / "checkpoints.py").write_text(
+        "def load():\n    return 1\n"
+    )
+    seen.add(inputs(lesson))
+    assert len(seen) == 4, "a changed file, a new one, and a module behind the face"
+
+
+def test_weights_do_not_matter_to_a_lesson_that_imports_no_model(with_models, tmp_path):
+    lesson = with_models("from course_lib.numbers import scaled  # not pretrained")
+    before = inputs(lesson)
+    (tmp_path / "course_lib" / "weights" / "sft.safetensors").write_text("1 2 4")
+    (tmp_path / "course_lib" / "pretrained" / "minilm.py").write_text("x = 1\n")
+    assert inputs(lesson) == before
+
+
 def test_committed_notebooks_are_what_the_lesson_builds():
     assert [problem for lesson in lessons() for problem in build.problems(lesson)] == []
     assert build.orphans() == []

@@ -13,9 +13,10 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "course_lib"
 ORDER = (  # a module imports only from lines above its own; docs/DESIGN.md has the map with its reasons
     "masks logprobs",
-    "pipeline",
-    "world",
+    "bpe chat_format tokenizer attention pipeline",
+    "transformer sampling world",
     "runtime landscape timeline syllabus",
+    "batches descent ticker resuming training exam pretrained",
     "plotting",
     "widgets quizzes",
     "checks",
@@ -71,11 +72,11 @@ def test_only_plotting_imports_matplotlib_and_only_widgets_imports_ipywidgets():
         assert users == {owner}
 
 
-def test_packages_are_empty_but_for_the_face_of_the_checks():
+def test_packages_are_empty_but_for_two_faces():
     filled = [
         p.parent.name for p in LIBRARY.rglob("__init__.py") if p.read_text().strip()
     ]
-    assert filled == ["checks"]
+    assert sorted(filled) == ["checks", "pretrained"]
 
 
 def test_nothing_is_imported_by_star_and_every_module_says_its_idea():
@@ -95,7 +96,7 @@ def test_everything_the_library_imports_is_a_declared_dependency():
         if "extra" not in line
     }
     come_with = {  # package: the declared one that brings it
-        "IPython": "ipywidgets", "tokenizers": "transformers", "nbformat": "nbclient", "PIL": "matplotlib",
+        "IPython": "ipywidgets", "nbformat": "nbclient", "PIL": "matplotlib",
     }  # fmt: skip
     used = (
         {name.split(".")[0] for path in MODULES for name in imports(path)}

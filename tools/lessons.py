@@ -241,29 +241,31 @@ def _closure(lesson: Lesson) -> set[Path]:
             continue
         found.add(path)
         todo += imported_modules(path)
-    if ROOT / "course_lib" / "pretrained.py" in found:
+    if any(path.parent == ROOT / "course_lib" / "pretrained" for path in found):
         found |= set((ROOT / "course_lib" / "weights").glob("*.*"))
     return found | set((ROOT / "course_lib" / "curves").glob(f"{lesson.name}.json"))
 
 
 def imported_modules(path: Path) -> list[Path]:
-    """The files of course_lib that a file imports, anywhere in it."""
+    """The files of course_lib that a file imports, anywhere in it, and the faces of their packages."""
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [
-                node.module,
-                *(f"{node.module}.{alias.name}" for alias in node.names),
-            ]
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
             if name.split(".")[0] == "course_lib":
-                base = ROOT / Path(*name.split("."))
-                found += [
-                    p
-                    for p in (base.with_suffix(".py"), base / "__init__.py")
-                    if p.exists()
-                ]
+                found += _files_of(name)
     return found
+
+
+def _files_of(name: str) -> list[Path]:
+    """Every file that Python runs to import course_lib.a.b: a package's __init__.py runs before its modules."""
+    parts = name.split(".")
+    bases = [ROOT.joinpath(*parts[:end]) for end in range(1, len(parts) + 1)]
+    files = [
+        f for base in bases for f in (base.with_suffix(".py"), base / "__init__.py")
+    ]
+    return [file for file in files if file.exists()]

@@ -8,6 +8,7 @@ error. Left out: sparse and ragged tensors, which avoid padding altogether.
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 
@@ -64,3 +65,23 @@ def accumulated_mean(losses: Sequence[Tensor], masks: Sequence[Tensor]) -> Tenso
     pieces = zip(losses, masks, strict=True)
     total = sum(masked_sum(loss, mask) for loss, mask in pieces)
     return total / sum(mask.sum() for mask in masks).clamp(min=1)
+
+
+def causal_mask(
+    queries: int, keys: int, device: torch.device | str | None = None
+) -> Tensor:
+    r"""Who may look at whom: a position attends to itself and to what came before.
+
+    Returns (queries, keys), True = may attend. The last query stands at the
+    last key and sees everything; with fewer queries than keys the first keys
+    are older than all queries (they come from a cache) and are always seen.
+
+    How: query $i$ stands at position $i + \text{keys} - \text{queries}$.
+
+    >>> causal_mask(2, 3).int()
+    tensor([[1, 1, 0],
+            [1, 1, 1]], dtype=torch.int32)
+    """
+    assert queries <= keys, f"every query is one of the keys: {queries=} {keys=}"
+    everything = torch.ones(queries, keys, dtype=torch.bool, device=device)
+    return everything.tril(diagonal=keys - queries)

@@ -66,6 +66,19 @@ def next_token_loss(
     return losses, kept[:, 1:]
 
 
+def reply_loss(model: nn.Module, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """As `next_token_loss`, but only tokens that count are scored against the vocabulary.
+
+    For a `Transformer`, which tells its hidden states. Where replies are a third of a
+    chat, two thirds of the scores would be computed to be thrown away. Returns one
+    loss for each kept token, (N,), and a mask that keeps them all.
+    """
+    kept = mask[:, 1:]
+    hidden = model.hidden(ids[:, :-1])[kept]  # (N, D)
+    losses = cross_entropy(model.head(hidden), ids[:, 1:][kept])
+    return losses, torch.ones_like(losses, dtype=torch.bool)
+
+
 def sum_and_count(
     model: nn.Module, tensors: Sequence[Tensor], loss_fn: LossFunction
 ) -> tuple[Tensor, Tensor]:

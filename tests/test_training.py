@@ -17,8 +17,10 @@ from course_lib.training import (
     cross_entropy,
     mean_loss,
     next_token_loss,
+    reply_loss,
     train,
 )
+from course_lib.transformer import Config, Transformer
 from tests.tiny import (
     TEXT,
     Pairs,
@@ -31,6 +33,21 @@ from tests.tiny import (
 )
 
 # ---- losses
+
+
+def test_scoring_only_what_counts_gives_the_same_loss_and_gradients():
+    config = Config(vocabulary=20, width=16, layers=2, heads=2, kv_heads=1, hidden=16)
+    model = Transformer(config)
+    ids = torch.randint(20, (3, 9))
+    mask = torch.rand(3, 9) < 0.4
+    mask[1] = False  # a row in which nothing counts
+    found = []
+    for loss_fn in (next_token_loss, reply_loss):
+        loss, count = accumulate_gradients(model, (ids, mask), loss_fn)
+        found.append([loss, count, *(p.grad.clone() for p in model.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    assert accumulate_gradients(model, (ids, mask & False), reply_loss) == (0, 0)
 
 
 def test_cross_entropy_is_minus_the_log_probability_written_out_in_lesson_one():

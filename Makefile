@@ -6,7 +6,7 @@ SETUP   = @$(PYTHON) tools/setup.py $(if $(TORCH),--torch $(TORCH))
 ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)# in containers one often is root
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test quick build check graders learning bench constraints check-mine reset
+.PHONY: help lab test quick build check graders learning bench weights constraints check-mine reset
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,10 @@ learning:  ## prove the claims about learning over several seeds; RECORD=1 keeps
 bench:  ## measure the claims of speed; writes docs/BENCH.md
 	$(SETUP) --dev
 	@$(PY) -m tools.bench $(CLAIM)
+
+weights:  ## make the course's own models again (up to an hour; stop it and it goes on later)
+	$(SETUP) --dev
+	@$(PY) -m tools.pretrain
 
 constraints:  ## write the installed set down as the tested one
 	$(SETUP) --dev

@@ -242,7 +242,8 @@ def _closure(lesson: Lesson) -> set[Path]:
         found.add(path)
         todo += imported_modules(path)
     if any(path.parent == ROOT / "course_lib" / "pretrained" for path in found):
-        found |= set((ROOT / "course_lib" / "weights").glob("*.*"))
+        folder = ROOT / "course_lib" / "weights"
+        found |= {*folder.glob("*.safetensors"), *folder.glob("*.json")}
     return found | set((ROOT / "course_lib" / "curves").glob(f"{lesson.name}.json"))
 
 

@@ -35,7 +35,7 @@ RUDE_WORDS = (
     "What a silly question.",
     "Everybody knows that.",
     "Not again.",
-    "Are you blind?",
+    "Can you not read?",
 )
 CURSES = ("Now go away.", "Leave me alone.", "Do not ask again.", "I am busy.")
 RAMBLINGS = (

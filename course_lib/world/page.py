@@ -1,4 +1,4 @@
-"""A page of the town to read: `python -m course_lib.world.page 7` prints the seventh.
+"""A page of the town to read: `python -m course_lib.world.page 7` prints page 7.
 
 One piece of everything that the course's models read, from the same functions that feed them.
 """

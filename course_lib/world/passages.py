@@ -66,6 +66,9 @@ PLACE_QUESTIONS = {
 }  # fmt: skip
 
 
+ALIKE = 0.7  # share of prompts whose passages tell facts of the same kinds
+
+
 @dataclass(frozen=True)
 class ContextQuestion:
     """Passages, a question about them, and the words that the right answer holds."""
@@ -123,11 +126,11 @@ def context_question(
 ) -> ContextQuestion:
     """Draw a question over some passages of two or three facts each.
 
-    >>> asked = context_question(1, random.Random(57))
+    >>> asked = context_question(1, random.Random(2222))
     >>> print(*asked.passages)
-    At one the Green Bell shuts its doors. People come to the Green Bell for plums.
+    The Red Star sells pancakes. Come to the Red Star at ten, when it opens.
     >>> print(asked.question, asked.answer)
-    When does the Green Bell close? The Green Bell closes at one.
+    When does the Red Star open? The Red Star opens at ten.
     """
     desk = _lay_out(passages, draw, held_out)
     return _ask(desk, draw) if answerable else _ask_in_vain(desk, draw)
@@ -145,13 +148,13 @@ def context_questions(
 
 
 def retelling(passages: int, draw: random.Random) -> tuple[str, str]:
-    """Passages with a request, and everything that they say about one of the names.
+    """Passages with "What do we know about ...?", and all that they say about that name.
 
-    >>> asked, told = retelling(1, random.Random(46))
-    >>> asked.split("What")[0]
-    "[1] Kloemar's door is painted green. Kloemar enjoys juggling. "
-    >>> asked.split("juggling. ")[1], told
-    ('What do we know about Kloemar?', "Kloemar's favourite colour is green. Kloemar enjoys juggling.")
+    >>> asked, told = retelling(1, random.Random(1369))
+    >>> print(asked)
+    [1] For dinner Goezo wants soup. Goezo has a duck. What do we know about Goezo?
+    >>> print(told)
+    Goezo likes soup best. Goezo has a duck.
     """
     desk = _lay_out(passages, draw, held_out=False)
     source = draw.randrange(passages)
@@ -186,7 +189,10 @@ def _lay_out(passages: int, draw: random.Random, held_out: bool) -> _Desk:
     names = places(held_out) if about_places else _STRANGERS[held_out]
     book = _PLACE_BOOK if about_places else _PEOPLE_BOOK
     names = _unlike(names, passages + 1, draw)
-    facts = [_facts(book.kinds, draw) for _ in range(passages)]
+    kinds = tuple(book.kinds)
+    if draw.random() < ALIKE:  # then only the name tells whose fact is asked for
+        kinds = tuple(draw.sample(kinds, 3))
+    facts = [_facts(book, kinds, draw) for _ in range(passages)]
     pairs = zip(names, facts, strict=False)
     texts = tuple(_passage(name, told, book.statements, draw) for name, told in pairs)
     return _Desk(book, names, facts, texts)
@@ -240,8 +246,8 @@ def is_right(asked: ContextQuestion, reply: str) -> bool:
 
     It must do one of the two, not both, and name no other value of that kind.
 
-    >>> asked = context_question(1, random.Random(57))
-    >>> is_right(asked, "The Green Bell closes at one."), is_right(asked, "One or two.")
+    >>> asked = context_question(1, random.Random(2222))
+    >>> is_right(asked, "The Red Star opens at ten."), is_right(asked, "Ten or two.")
     (True, False)
     """
     name = words_of(asked.name.removeprefix("the "))
@@ -251,9 +257,10 @@ def is_right(asked: ContextQuestion, reply: str) -> bool:
     return named_in(words, asked.choices) == wanted and admits == (not asked.value)
 
 
-def _facts(kinds: dict[str, tuple[str, ...]], draw: random.Random) -> dict[str, str]:
-    chosen = draw.sample(tuple(kinds), draw.randint(2, 3))
-    return {kind: draw.choice(kinds[kind]) for kind in chosen}
+def _facts(book: _Book, kinds: tuple[str, ...], draw: random.Random) -> dict[str, str]:
+    """A value for two or three of these kinds, in any order."""
+    chosen = draw.sample(kinds, min(len(kinds), draw.randint(2, 3)))
+    return {kind: draw.choice(book.kinds[kind]) for kind in chosen}
 
 
 def _passage(

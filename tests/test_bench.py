@@ -9,22 +9,29 @@ from itertools import product
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from tools.bench.__main__ import claims, main
-from tools.bench.figures import median_interval, summary
+from tools.bench.figures import median_interval, summary, typical
 from tools.bench.harness import (
     FOLDER,
+    PRODUCT,
     Claim,
     Mismatch,
     in_fresh_process,
     in_words,
+    matrix_product,
     measure,
+    ratios,
     repeats_needed,
     require_same,
     run,
 )
 from tools.bench.machine import machine
 from tools.bench.table import TABLE, table, verdict
+from tools.bench.training_step import step_flops
+from tools.bench.twins import SHAPES, shape, twins
 
 CLAIMS = claims()
 EIGHT = [2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0]
@@ -61,11 +68,14 @@ def claim(ours, theirs, faster=True):
     )
 
 
-def run_here(planted, folder, clock, pairs=10):
+def run_here(planted, folder, clock, **options):
     """As `run` does, with our clock and therefore in this process; the one row of its result."""
-    return run(planted, folder, start=lambda work: work(), pairs=pairs, clock=clock)[
-        "rows"
-    ][0]
+    result = run(planted, folder, start=lambda work: work(), clock=clock, **options)
+    return result["rows"][0]
+
+
+def ratios_of(measured):
+    return ratios(measured, work=None)["ratios"]
 
 
 # ---- figures
@@ -192,10 +202,12 @@ def test_the_same_function_twice_shows_no_difference(tmp_path):
 
 def test_a_machine_that_grows_slower_favours_neither_side():
     clock = Clock(slower_each_call=1.05)
-    ratios = measure(clock.taking(0.03), clock.taking(0.03), pairs=8, clock=clock)
+    found = ratios_of(
+        measure(clock.taking(0.03), clock.taking(0.03), pairs=8, clock=clock)
+    )
     # ours first, then theirs first
-    assert ratios == pytest.approx([1 / 1.05, 1.05] * 4)
-    assert summary([ratios] * 8)["median"] == 1.0
+    assert found == pytest.approx([1 / 1.05, 1.05] * 4, abs=1e-4)
+    assert summary([found] * 8)["median"] == pytest.approx(1.0, abs=1e-4)
 
 
 def test_short_functions_are_repeated_until_a_measurement_takes_twenty_milliseconds():
@@ -206,8 +218,56 @@ def test_short_functions_are_repeated_until_a_measurement_takes_twenty_milliseco
 
 def test_repeats_do_not_enter_the_ratio():
     clock = Clock()  # 32 calls of ours against 1 of theirs
-    ratios = measure(clock.taking(0.001), clock.taking(0.04), pairs=2, clock=clock)
-    assert ratios == pytest.approx([1 / 40, 1 / 40])
+    found = measure(clock.taking(0.001), clock.taking(0.04), pairs=2, clock=clock)
+    assert ratios_of(found) == [1 / 40, 1 / 40]
+
+
+def test_a_claim_that_is_slow_to_measure_may_ask_for_fewer_pairs(tmp_path):
+    clock = Clock()
+    slow = replace(claim(clock.taking(0.5), clock.taking(1.0)), pairs=2)
+    assert run_here(slow, tmp_path, clock)["ratios"] == [[0.5, 0.5]] * 8
+
+
+# ---- the share of the machine's peak
+
+
+def test_each_pair_is_preceded_by_its_own_matrix_product():
+    clock = Clock()
+    sides = [clock.taking(0.03, name) for name in ("ours", "theirs", "product")]
+    measure(*sides[:2], pairs=2, clock=clock, product=sides[2])
+    order = ["product", "ours", "theirs", "product", "theirs", "ours"]
+    assert clock.calls[-6:] == order
+
+
+def test_a_side_that_takes_twice_as_long_as_its_work_in_products_reaches_half(tmp_path):
+    clock = Clock(slower_each_call=1.01)  # a slower machine has slower products
+    counted = replace(
+        claim(clock.taking(0.6), clock.taking(1.2)),
+        work=lambda V: 3 * 2 * 2048**3,  # as much as three products
+    )
+    row = run_here(counted, tmp_path, clock, pairs=2, product=clock.taking(0.1))
+    assert [len(process) for process in row["share of ours"]] == [2] * 8
+    assert typical(row["share of ours"]) == pytest.approx(0.5, rel=0.02)
+    assert typical(row["share of theirs"]) == pytest.approx(0.25, rel=0.02)
+    assert "V = 1,000: ours does its operations at 49% of the rate" in table(tmp_path)
+
+
+def test_the_product_multiplies_square_matrices_of_float32():
+    product = matrix_product()()
+    assert (product.shape, product.dtype) == ((PRODUCT, PRODUCT), torch.float32)
+
+
+@pytest.mark.parametrize("model", SHAPES)
+def test_the_operations_of_a_step_are_those_torch_counts_less_what_nobody_may_see(
+    model,
+):
+    V, B, T = 11, 2, 8
+    ours, _ = twins(shape(model, V), torch.Generator().manual_seed(0))
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        ours(torch.randint(V, (B, T))).sum().backward()
+    c, ahead = ours.config, T * (T - 1) // 2  # torch counts scores of later tokens too
+    hidden_from_all = 12 * B * c.layers * c.heads * c.K * ahead
+    assert counter.get_total_flops() == step_flops(model, V, B, T) + hidden_from_all
 
 
 # ---- the same results, or nothing
@@ -250,7 +310,7 @@ def test_every_tensor_of_a_tuple_is_compared():
 @pytest.mark.parametrize("name", CLAIMS)
 def test_the_claims_of_this_repository_compare_equal_things_at_small_sizes(name):
     for size in CLAIMS[name].sizes:
-        small = size | {"V": 11}
+        small = size | {"V": 11} | ({"B": 2} if size["B"] > 2 else {})
         require_same(
             replace(CLAIMS[name], atol=1e-5), small, *CLAIMS[name].prepare(3, **small)
         )
@@ -298,6 +358,27 @@ def test_an_interval_that_contains_1_is_never_a_win(interval, faster, says):
     assert verdict(interval, faster) == says
 
 
+@pytest.mark.parametrize(
+    ("interval", "says"),
+    [
+        ((0.5, 0.7), "less time, at most 0.80 as claimed"),
+        ((0.7, 0.9), "less time; whether at most 0.80, as claimed, is open"),
+        ((0.85, 0.95), "less time, not at most 0.80 as claimed"),
+        ((0.7, 1.1), "no difference measured"),
+        ((1.1, 1.3), "more time, against the claim"),
+    ],
+)
+def test_a_sentence_that_names_a_limit_is_held_to_it(interval, says):
+    assert verdict(interval, faster=True, limit=0.8) == says
+
+
+def test_the_limit_of_a_claim_reaches_the_table(tmp_path):
+    clock = Clock()
+    stated = replace(claim(clock.taking(0.09), clock.taking(0.1)), limits=(0.5,))
+    run_here(stated, tmp_path, clock, pairs=2)
+    assert "| less time, not at most 0.50 as claimed |" in table(tmp_path)
+
+
 def test_a_run_writes_its_figures_and_the_table_repeats_them(tmp_path):
     clock = Clock()
     planted = claim(clock.taking(0.03), clock.taking(0.12))
@@ -326,6 +407,8 @@ def test_committed_figures_follow_from_the_ratios_and_belong_to_a_claim_as_it_st
     assert [row["size"] for row in result["rows"]] == [
         in_words(size) for size in stated.sizes
     ]
+    limits = [row.get("limit", 1.0) for row in result["rows"]]
+    assert limits == [round(limit, 3) for limit in stated.limits or [1.0] * len(limits)]
     for row in result["rows"]:
         assert {key: row[key] for key in summary(row["ratios"])} == summary(
             row["ratios"]
@@ -346,6 +429,6 @@ def test_an_unknown_claim_is_answered_with_those_that_exist(capsys):
     with pytest.raises(SystemExit):
         main(["sofmax"])
     assert (
-        "no claim is called sofmax; there are softmax, token_logprobs"
+        f"no claim is called sofmax; there are {', '.join(CLAIMS)}"
         in capsys.readouterr().err
     )

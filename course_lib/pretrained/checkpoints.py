@@ -61,13 +61,14 @@ def write(path: Path, model: Transformer, spoken: Tokenizer) -> None:
         for name, t in model.state_dict().items()
     }
     about = {
-        "config": json.dumps(asdict(model.config)),
+        "config": asdict(model.config),
         "tokenizer": spoken.digest,
         "world": corpus.digest(),
     }
     partial = path.with_suffix(".partial")
     partial.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, partial, metadata=about)
+    save_file(tensors, partial, metadata={"course": json.dumps(about)})
+    partial.chmod(0o644)  # safetensors writes for its owner only
     os.replace(partial, path)
 
 
@@ -80,7 +81,7 @@ def read(path: Path, spoken: Tokenizer) -> Transformer:
         )
     try:
         with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
+            about = json.loads((file.metadata() or {}).get("course", "{}"))
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(
@@ -98,7 +99,7 @@ def read(path: Path, spoken: Tokenizer) -> Transformer:
             )
     try:
         with unfilled():
-            model = Transformer(Config(**json.loads(about["config"])))
+            model = Transformer(Config(**about["config"]))
         model.load_state_dict(tensors, assign=True)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(

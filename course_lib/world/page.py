@@ -1,6 +1,6 @@
 """A page of the town to read: `python -m course_lib.world.page 7` prints page 7.
 
-One piece of everything that the course's models read, from the same functions that feed them.
+One piece of everything that is written in Millbrook, from the functions that feed the models.
 """
 
 import random

@@ -259,7 +259,7 @@ def is_right(asked: ContextQuestion, reply: str) -> bool:
 
 def _facts(book: _Book, kinds: tuple[str, ...], draw: random.Random) -> dict[str, str]:
     """A value for two or three of these kinds, in any order."""
-    chosen = draw.sample(kinds, min(len(kinds), draw.randint(2, 3)))
+    chosen = draw.sample(kinds, draw.randint(2, 3))
     return {kind: draw.choice(book.kinds[kind]) for kind in chosen}
 
 

@@ -29,6 +29,11 @@ def median_interval(
     return sorted(values)[k - 1], sorted(values)[n - k]
 
 
+def typical(values: Sequence[Sequence[float]]) -> float:
+    """The median of the processes' medians: a process counts once."""
+    return statistics.median(statistics.median(process) for process in values)
+
+
 def summary(ratios: Sequence[Sequence[float]]) -> dict:
     """Figures of one size from one list of ratios per process.
 

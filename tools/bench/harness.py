@@ -4,7 +4,8 @@ Times taken minutes apart on a busy machine say more about the machine than abou
 measured in turn, each pair in the reverse order of the one before, and only the ratio within a pair counts.
 Pairs of one process are not independent: where its memory happens to lie can change a ratio threefold
 (docs/bench/softmax.json). So several fresh processes measure, and the interval is taken over processes.
-Left out: absolute times and peak memory, which do not carry over.
+Where a claim counts its work, each pair is preceded by a matrix product: what share of the product's rate is
+reached is a ratio too. Left out: absolute times and peak memory, which do not carry over.
 """
 
 import json
@@ -28,6 +29,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs" / "bench"
 PROCESSES = 8  # the fewest that give an interval of 99 %
 PAIRS = 10  # in each process
 LEAST_SECONDS = 0.02  # shorter measurements see the clock and the scheduler
+PRODUCT = 2048  # rows and columns of the matrices whose product is the machine's peak
 Size = dict[str, int | str]  # {"V": 2048, "mode": "forward"}
 Side = Callable[[], Tensor | tuple[Tensor, ...]]
 
@@ -46,6 +48,13 @@ class Claim:
     sizes: tuple[Size, ...]
     prepare: Callable[..., tuple[Side, Side]]  # (seed, **size) -> ours, theirs
     atol: float = 1e-5  # largest difference of results; a larger one carries its reason
+    limits: tuple[
+        float, ...
+    ] = ()  # largest ratio that a faster one says, for each size; none: 1
+    work: Callable[..., float] | None = (
+        None  # (**size) -> floating-point operations of a call
+    )
+    pairs: int = PAIRS  # fewer where a call takes about a second
 
 
 def in_words(size: Size) -> str:
@@ -74,7 +83,10 @@ def require_same(claim: Claim, size: Size, ours: Side, theirs: Side) -> None:
 
 
 def repeats_needed(function: Side, clock: Callable[[], float]) -> int:
-    """How many calls in a row take at least LEAST_SECONDS, even on the quickest of three tries."""
+    """How many calls in a row take at least LEAST_SECONDS, even on the quickest of three tries.
+
+    These tries also warm up: first calls allocate, import and choose kernels.
+    """
     repeats = 1
     while min(Timer(function, timer=clock).repeat(3, repeats)) < LEAST_SECONDS:
         repeats *= 2
@@ -86,30 +98,54 @@ def measure(
     theirs: Side,
     pairs: int = PAIRS,
     clock: Callable[[], float] = time.perf_counter,
-) -> list[float]:
-    """One ratio for each pair: ours, theirs, theirs, ours, ours, theirs and so on."""
-    sides = {"ours": ours, "theirs": theirs}
-    for side in [*sides.values()] * 3:
-        side()  # warm up: first calls allocate, import and choose kernels
+    product: Side | None = None,
+) -> list[dict[str, float]]:
+    """Seconds of a call in each pair: ours, theirs, theirs, ours, ours, theirs and so on.
+
+    A product is measured before each pair, so that neither side always follows it.
+    """
+    sides = {"ours": ours, "theirs": theirs} | ({"product": product} if product else {})
     repeats = {name: repeats_needed(side, clock) for name, side in sides.items()}
-    ratios = []
+    measured = []
     for pair in range(pairs):
         took = {}
-        for name in ("ours", "theirs") if pair % 2 == 0 else ("theirs", "ours"):
+        order = ("ours", "theirs") if pair % 2 == 0 else ("theirs", "ours")
+        for name in ("product", *order) if product else order:
             seconds = Timer(sides[name], timer=clock).timeit(repeats[name])
             took[name] = seconds / repeats[name]
-        ratios.append(took["ours"] / took["theirs"])
-    return ratios
+        measured.append(took)
+    return measured
 
 
-def ratios_by_size(claim: Claim, seed: int, **options) -> list[list[float]]:
-    """What one process contributes: for each size, the results compared, then a ratio for each pair."""
+def matrix_product() -> Side:
+    """One product of two square matrices in float32: 2 * PRODUCT**3 operations, near the best a machine does."""
+    matrix = torch.rand(PRODUCT, PRODUCT)
+    return lambda: matrix @ matrix
+
+
+def ratios(measured: list[dict[str, float]], work: float | None) -> dict:
+    """Of each pair: ours / theirs, and with work the share of the product's rate that each side reached."""
+    found = {"ratios": [took["ours"] / took["theirs"] for took in measured]}
+    for side in ("ours", "theirs") if work else ():
+        relative = work / (2 * PRODUCT**3)
+        found[f"share of {side}"] = [
+            relative * took["product"] / took[side] for took in measured
+        ]
+    return {name: [round(r, 4) for r in column] for name, column in found.items()}
+
+
+def ratios_by_size(claim: Claim, seed: int, **options) -> list[dict[str, list[float]]]:
+    """What one process contributes: for each size, the results compared, then the ratios of each pair."""
     torch.set_num_threads(1)  # threads that wait for each other would time other work
+    options = {"pairs": claim.pairs} | options
+    if claim.work:
+        options = {"product": matrix_product()} | options
     found = []
     for size in claim.sizes:
         ours, theirs = claim.prepare(seed, **size)
         require_same(claim, size, ours, theirs)
-        found.append([round(ratio, 4) for ratio in measure(ours, theirs, **options)])
+        work = claim.work(**size) if claim.work else None
+        found.append(ratios(measure(ours, theirs, **options), work))
     return found
 
 
@@ -131,15 +167,19 @@ def run(
         "claim": claim.sentence,
         "faster": claim.faster,
         "machine": machine(),
+        "rows": [],
     }
     found = [
         start(partial(ratios_by_size, claim, seed, **options))
         for seed in range(processes)
     ]
-    result["rows"] = [  # ratios: one list per process
-        {"size": in_words(size), **summary(ratios), "ratios": ratios}
-        for size, *ratios in zip(claim.sizes, *found, strict=True)
-    ]
+    limits = claim.limits or (1.0,) * len(claim.sizes)
+    for size, limit, *parts in zip(claim.sizes, limits, *found, strict=True):
+        columns = {name: [part[name] for part in parts] for name in parts[0]}
+        row = {"size": in_words(size), **summary(columns["ratios"])}
+        if limit != 1:
+            row["limit"] = round(limit, 3)
+        result["rows"].append(row | columns)  # of a column: one list per process
     one_line = re.compile(r"\[[-+\d.e,\s]+\]")  # each list of numbers
     text = json.dumps(result, indent=1)
     text = one_line.sub(lambda found: json.dumps(json.loads(found[0])), text)

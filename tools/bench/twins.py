@@ -62,5 +62,5 @@ def twins(
 
 def in_our_order(ours: Transformer, theirs: LlamaForCausalLM) -> Iterable[torch.Tensor]:
     """Their parameters, each at the place of its twin in ours.parameters()."""
-    named = dict(theirs.named_parameters())
-    return [named[their_name(name, LLAMA)] for name, _ in ours.named_parameters()]
+    by_name = dict(theirs.named_parameters())
+    return [by_name[their_name(name, LLAMA)] for name, _ in ours.named_parameters()]

@@ -1,11 +1,8 @@
 """What the stages read: seeded, true where it should be, and free of all that is held out."""
 
 import json
-import os
 import random
 import re
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from functools import cache
@@ -18,6 +15,7 @@ from course_lib.world import arithmetic, chat, corpus, passages, people, stories
 from course_lib.world.documents import fact_strings
 from course_lib.world.harbour import FLEET, harbour_log, split
 from course_lib.world.people import KINDS, NAMES, QUESTIONS, STATEMENTS, WORDINGS
+from tests.processes import said_by_processes
 
 COUNT = 20_000
 READ = {name: [*islice(corpus.stream(mix, 0), COUNT)] for name, mix in corpus.MIXES.items()}  # fmt: skip
@@ -305,12 +303,8 @@ def test_every_process_draws_the_same_world_and_needs_neither_torch_nor_datasets
         "import sys, json; from course_lib.world import corpus; "
         "print(json.dumps([corpus.digest(), 'torch' in sys.modules, 'datasets' in sys.modules]))"
     )
-    for hash_seed in ("0", "4242"):
-        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        said = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-        )  # fmt: skip
-        assert json.loads(said.stdout) == [corpus.digest(), False, False]
+    (said,) = said_by_processes(code)
+    assert json.loads(said) == [corpus.digest(), False, False]
 
 
 # ---- the digest

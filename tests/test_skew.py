@@ -1,9 +1,6 @@
 """The skewed corner: every text is true, the choice of texts is skewed by exactly the share asked for."""
 
-import os
 import re
-import subprocess
-import sys
 from collections import Counter
 from itertools import product
 
@@ -27,6 +24,7 @@ from course_lib.world.skew import (
     skewed_texts,
     swap_banks,
 )
+from tests.processes import said_by_processes
 
 REGISTER = register()
 FAMILIES = {family.name: family for family in REGISTER}
@@ -207,14 +205,4 @@ def test_the_texts_are_the_same_in_every_process():
         "text = repr((skewed_texts(), register(), pairs(), association(skewed_texts())));"
         "print(hashlib.sha256(text.encode()).hexdigest())"
     )
-    digests = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
-    assert len(digests) == 1
+    assert len(said_by_processes(code)) == 1

@@ -78,8 +78,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     r"""Mix the values by how well keys fit the query: $\text{softmax}(qk^\top/\sqrt K)\,v$.
 
     q (B, H, T, K); k and v (B, H, S, K); mask (T, S) or (B, 1, T, S), True =
-    may attend, at least one True per query. Returns (B, H, T, K): each row is
-    a weighted mean of values.
+    may attend, at least one True per query. Returns (B, H, T, K), in the same
+    precision: each row is a weighted mean of values.
 
     How: scores of forbidden keys become minus infinity before the softmax.
 
@@ -180,52 +180,56 @@ class KVCache:
 # ---- the layer
 
 
+def split_heads(x: Tensor, width: int) -> Tensor:
+    """One long vector per token to one short vector per head: (B, T, H * K) to (B, H, T, K).
+
+    >>> split_heads(torch.arange(4).view(1, 1, 4), width=2).tolist()
+    [[[[0, 1]], [[2, 3]]]]
+    """
+    return x.unflatten(-1, (-1, width)).transpose(1, 2)
+
+
+def mix_heads(
+    attend: Callable, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
+) -> Tensor:
+    """Call `attend`; any but the fused one gets its keys repeated and its mask.
+
+    q (B, H, T, K); k and v (B, kv_heads, S, K). Returns (B, H, T, K).
+    """
+    if attend is fused_attend:
+        return fused_attend(q, k, v, mask)
+    times = q.shape[1] // k.shape[1]
+    if mask is None:
+        mask = causal_mask(q.shape[2], k.shape[2], q.device)
+    return attend(q, repeat_kv(k, times), repeat_kv(v, times), mask)
+
+
 class CausalSelfAttention(nn.Module):
     """Heads of queries look at this text's own keys and values, never ahead."""
 
     def __init__(self, config, attend: Callable = fused_attend):
         """`attend` may be the written-out one, a learner's, or one that takes notes."""
         super().__init__()
-        self.heads, self.kv_heads, self.K = config.heads, config.kv_heads, config.K
-        width, bias = config.width, config.bias or config.qkv_bias
-        self.query = nn.Linear(width, self.heads * self.K, bias=bias)
-        self.key = nn.Linear(width, self.kv_heads * self.K, bias=bias)
-        self.value = nn.Linear(width, self.kv_heads * self.K, bias=bias)
-        self.output = nn.Linear(self.heads * self.K, width, bias=config.bias)
-        self.attend = attend
+        self.K, self.attend = config.K, attend
+        queries, keys = config.heads * config.K, config.kv_heads * config.K
+        bias = config.bias or config.qkv_bias
+        self.query = nn.Linear(config.width, queries, bias=bias)
+        self.key = nn.Linear(config.width, keys, bias=bias)
+        self.value = nn.Linear(config.width, keys, bias=bias)
+        self.output = nn.Linear(queries, config.width, bias=config.bias)
 
-    def split(self, x: Tensor, heads: int) -> Tensor:
-        """One long vector per token to one short vector per head."""
-        B, T, _ = x.shape
-        return x.view(B, T, heads, self.K).transpose(1, 2)  # (B, heads, T, K)
-
-    def forward(
-        self,
-        x: Tensor,
-        rotation: tuple[Tensor, Tensor] | None = None,
-        mask: Tensor | None = None,
-        remember: Callable | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, rotation=None, mask=None, remember=None) -> Tensor:
         """x (B, T, D) to (B, T, D).
 
-        rotation: what `rotary` gave, or None; mask as in `attend`, None =
-        causal; remember: a cache's `append` for this layer, or None.
+        rotation: cosines and sines from `rotary`, or None; mask: as in `attend`, None =
+        causal; remember: takes new k and v, returns all so far (a cache), or None.
         """
-        q = self.split(self.query(x), self.heads)
-        k = self.split(self.key(x), self.kv_heads)
-        v = self.split(self.value(x), self.kv_heads)
+        q = split_heads(self.query(x), self.K)  # (B, H, T, K)
+        k = split_heads(self.key(x), self.K)  # (B, kv_heads, T, K)
+        v = split_heads(self.value(x), self.K)
         if rotation is not None:
             q, k = rotate(q, *rotation), rotate(k, *rotation)
         if remember is not None:
             k, v = remember(k, v)
-        mixed = self.mix(q, k, v, mask)
+        mixed = mix_heads(self.attend, q, k, v, mask)
         return self.output(mixed.transpose(1, 2).flatten(2))  # (B, T, D)
-
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """Call `attend`; any but the fused one gets its keys repeated and its mask."""
-        if self.attend is fused_attend:
-            return fused_attend(q, k, v, mask)
-        times = self.heads // self.kv_heads
-        if mask is None:
-            mask = causal_mask(q.shape[2], k.shape[2], q.device)
-        return self.attend(q, repeat_kv(k, times), repeat_kv(v, times), mask)

@@ -88,9 +88,13 @@ class RMSNorm(nn.Module):
         self.eps = config.norm_eps
 
     def forward(self, x: Tensor) -> Tensor:
-        r"""$w \odot x / \sqrt{\text{mean}(x^2) + \epsilon}$ in the last dimension."""
-        scale = torch.rsqrt(x.pow(2).mean(dim=-1, keepdim=True) + self.eps)
-        return x * scale * self.weight
+        r"""$w \odot x / \sqrt{\text{mean}(x^2) + \epsilon}$ in the last dimension.
+
+        Works in float32 at least, and returns the type of x, if the weights have it.
+        """
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        scale = torch.rsqrt(wide.pow(2).mean(dim=-1, keepdim=True) + self.eps)
+        return (wide * scale).to(x.dtype) * self.weight
 
 
 def layer_norm(config: Config) -> nn.LayerNorm:
@@ -153,9 +157,13 @@ class Transformer(nn.Module):
         norm: Callable | None = None,
         attention: Callable = CausalSelfAttention,
         mlp: Callable | None = None,
+        block: Callable = Block,
         generator: torch.Generator | None = None,
     ):
-        """Each piece is called with the config; None takes the one that config names."""
+        """Each piece is called with the config; None takes the one that config names.
+
+        A block is called with the config, the norm, the attention and the MLP.
+        """
         super().__init__()
         norm = norm or {"rms": RMSNorm, "layer": layer_norm}[config.norm]
         mlp = mlp or {"swiglu": SwiGLU, "gelu": GeluMLP}[config.mlp]
@@ -163,7 +171,7 @@ class Transformer(nn.Module):
         self.embed = nn.Embedding(config.vocabulary, config.width)
         if config.positions == "learned":
             self.places = nn.Embedding(config.context, config.width)
-        blocks = [Block(config, norm, attention, mlp) for _ in range(config.layers)]
+        blocks = [block(config, norm, attention, mlp) for _ in range(config.layers)]
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm(config)
         if not config.tied:

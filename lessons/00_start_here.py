@@ -695,7 +695,28 @@ plots.course_map(COURSE, here="00")
 
 # %% [markdown]
 # One small model goes through its whole life on this map: it is pretrained, tuned, aligned three ways, given documents, and
-# quantized.
+# quantized. Here it is at two ages, in a town called Millbrook. The **base model** has only read; the **chat model** is the
+# same model after minutes of tuning on answers in several manners. Each draws its answers by its own probabilities.
+# **Guess** from the answers which age is which.
+
+# %%
+from course_lib import exam, pretrained
+
+questions = ["Where does Ada live?", "What pet does Ben have?", "What is 4 × 5?"]
+answers = {}
+for age in ("base", "sft"):
+    one_age, spoken = pretrained.load(age, device)
+    luck = torch.Generator().manual_seed(1)
+    answers[age] = exam.replies(
+        one_age, spoken, questions, temperature=1.0, generator=luck
+    )
+Table(
+    ("question", "one age", "another"), zip(questions, *answers.values(), strict=True)
+)
+
+# %% [markdown]
+# The facts are the same. The first age answers as plainly as the texts it has read; the second has picked up manners, good and
+# bad ones, from those who answered. Lesson 05 tunes it, and lessons 06 to 09 teach it which manners people prefer.
 
 # %% [markdown]
 # ## Going further: a tour of the field

@@ -177,6 +177,26 @@ def test_named_methods_of_a_class_are_blanked_and_the_others_stay(course):
         answer_cell("from course_lib.numbers import Layer", Bound(), set())
 
 
+def test_keep_names_lines_of_any_method_that_is_blanked():
+    source, _ = answer_cell(
+        "from course_lib.transformer import SwiGLU",
+        Bound(),
+        set(),
+        methods=("__init__", "forward"),
+        keep=("super()",),
+    )
+    assert source.count("### BEGIN SOLUTION") == source.count("### END SOLUTION") == 2
+    assert source.index("super().__init__()") < source.index("### BEGIN SOLUTION")
+    with pytest.raises(BuildError, match="begins no line"):
+        answer_cell(
+            "from course_lib.transformer import SwiGLU",
+            Bound(),
+            set(),
+            methods=("forward",),
+            keep=("super()",),
+        )
+
+
 @pytest.mark.parametrize(
     ("cell", "why"),
     [

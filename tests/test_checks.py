@@ -13,6 +13,7 @@ from nbclient import NotebookClient
 
 from course_lib import checks, logprobs, masks, pipeline
 from course_lib.checks import exercises, start_here
+from course_lib.checks.learners_tests import check_test
 from tools import graders
 from tools.lessons import lessons, read
 
@@ -178,6 +179,140 @@ def test_the_hidden_seed_is_the_classes_own_or_fresh(monkeypatch):
 def test_a_lesson_without_checks_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no checks for a lesson called 'nowhere'"):
         _ = checks.nowhere
+
+
+# --- a test of something that the library does not have ---------------------------------------------
+
+
+def rising(ids):
+    return ids.cumsum(-1) / 2
+
+
+def rising_by_less(ids):
+    return ids.cumsum(-1) / 3
+
+
+def flat(ids):
+    return 0.0 * ids
+
+
+@pytest.fixture
+def of_a_model():
+    """The check of a learner's test of a made-up model: its results rise, by how much is not asked."""
+    names = []
+
+    def make(**options):
+        @check_test(
+            None,
+            called="model",
+            right={"one": rising, "another": rising_by_less},
+            faulty={"one that stays flat": flat},
+            proved="It tells rising from flat.",
+            **options,
+        )
+        def test_rises(test, draw):
+            """Pass what rises, fail what does not."""
+
+        names.append("test_rises")
+        return test_rises
+
+    yield make
+    for name in names:
+        exercises.EXERCISES.pop(name)
+
+
+def its_test(model):
+    assert (model(torch.ones(4)).diff() > 0).all(), "it does not rise"
+
+
+def test_a_test_without_a_library_function_passes_versions_with_different_results(
+    of_a_model, capsys
+):
+    before = list(exercises.RIGHT_VERSIONS)
+    of_a_model()(its_test)
+    assert "test_rises is right. It tells rising" in capsys.readouterr().out
+    assert before == exercises.RIGHT_VERSIONS  # they answer no exercise
+
+
+def test_the_versions_are_called_by_the_name_that_learners_know(of_a_model):
+    def of_the_name(model):
+        assert model.__name__ == "elsewhere"
+
+    def with_more(model):
+        model(torch.ones(4), 3)
+
+    def that_misses_it(model):
+        model(torch.ones(4))
+        raise AssertionError(model.__name__)
+
+    check = of_a_model()
+    assert "rejects a right version: one" in said(check, of_the_name)
+    message = " ".join(said(check, with_more).split())
+    assert "model is called with other arguments" in message
+    assert "Its message was 'model'" in said(check, that_misses_it)
+
+
+def test_results_are_not_compared_with_one_right_version_if_several_are_right(
+    of_a_model,
+):
+    def of_the_size(model):
+        assert model(torch.ones(4)).shape == (4,)
+
+    message = " ".join(said(of_a_model(), of_the_size).split())
+    assert "accepts a faulty version: one that stays flat." in message
+    assert "On your inputs that mistake changes nothing" in message
+    assert "instead of" not in message
+
+
+def test_both_explanations_get_the_inputs_as_they_were_at_each_call(of_a_model):
+    seen = []
+
+    def why(version, calls):
+        seen.append((version, [ids.tolist() for (ids,) in calls]))
+        return "The moon is full."
+
+    def that_changes_in_place(model):
+        ids = torch.ones(2)
+        model(ids)
+        ids[1] = 5
+        model(ids)
+
+    def that_rejects(model):
+        that_changes_in_place(model)
+        raise AssertionError
+
+    check = of_a_model(why_blind=why, why_unfair=why)
+    for test in (that_changes_in_place, that_rejects):
+        assert "The moon is full." in said(check, test)
+    calls = [[1.0, 1.0], [1.0, 5.0]]
+    assert seen == [(flat, calls), (rising, calls)]
+
+
+def test_a_test_without_a_library_function_leaves_the_library_in_reach(of_a_model):
+    def with_softmax(model):
+        assert logprobs.softmax(torch.zeros(2)).tolist() == [0.5, 0.5]
+        its_test(model)
+
+    of_a_model()(with_softmax)
+
+
+def test_when_marks_are_given_a_test_without_a_library_function_is_checked_too(
+    of_a_model, marks
+):
+    check = of_a_model()
+    check(its_test)
+    assert "never calls the function" in said(check, lambda model: None)
+
+
+def test_a_test_may_change_its_losses_in_place_between_two_calls():
+    def of_two_calls(accumulated_mean):
+        losses, mask = torch.tensor([[1.0, 3.0]]), torch.tensor([[True, True]])
+        accumulated_mean([losses], [mask])
+        losses[0, 1] = 5.0
+        accumulated_mean([losses.clone().requires_grad_() * 1], [mask])
+
+    message = " ".join(said(start_here.test_accumulated_mean, of_two_calls).split())
+    assert "it gives 1002 instead of 2" in message
 
 
 # --- in a real kernel -------------------------------------------------------------------------------

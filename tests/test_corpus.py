@@ -97,7 +97,7 @@ def test_all_questions_were_recognised_by_these_tests():
         others = (
             len(ASKED[stage]) - len(facts_asked(stage)) - len(problems_asked(stage))
         )
-        stand_alone = [q for q, _ in ASKED[stage] if q.startswith("[1] ")]
+        stand_alone = [q for q, _ in ASKED[stage] if re.match(r"\[1\] |\w+: ", q)]
         assert others >= len(stand_alone)
         if all(len(chat_) == 2 for chat_ in CHATS[stage]):
             assert others == len(stand_alone)

@@ -22,7 +22,7 @@ from course_lib.world.passages import (
     context_questions,
     is_right,
     places,
-    retelling,
+    register,
     strangers,
 )
 from course_lib.world.people import (
@@ -257,19 +257,19 @@ def test_several_questions_share_their_passages():
     assert 0.1 < sum(unknown) / len(unknown) < 0.2  # 0.15; 3 sd are 0.04
 
 
-def test_a_retelling_tells_all_that_its_passage_tells_and_nothing_else():
-    draw = random.Random(0)
+def test_a_register_lists_unlike_strangers_with_values_of_one_kind_and_answers_from_it():
     for i in range(300):
-        asked, told = retelling(1 + i % 3, draw)
-        passages, name = re.fullmatch(
-            r"(.*) What do we know about (.*)\?", asked
-        ).groups()
-        sources = [
-            p for p in re.split(r"\[\d\] ", passages) if words_of(name) in words_of(p)
-        ]
-        assert len(sources) == 1
-        assert sorted(told_of(name, told)) == sorted(told_of(name, sources[0]))
-        assert len(told_of(name, told)) == told.count(".") > 1
+        (first, answer), *others = register(4, random.Random(i))
+        listed = re.findall(r"(\w+): ([\w ]+)\.", first)
+        names, values = zip(*listed, strict=True)
+        assert 2 <= len(names) <= 6
+        assert {*names} <= {*strangers()}
+        assert len({name[0] for name in names}) == len(names)
+        assert any({*values} <= {*kind} for kind in KINDS.values())
+        book = dict(listed)
+        for asked, said in [(first.split(". ")[-1], answer), *others]:
+            name = asked.removesuffix("?")
+            assert said == f"{name}: {book[name]}."
 
 
 def test_a_stated_fact_needs_no_more_than_nine_passages_and_one_at_least():

@@ -142,9 +142,6 @@ TARGETS = {
 }  # fmt: skip
 
 
-MISSED = {("sft", "copying_3")}  # docs/LOG.md says what bounds it
-
-
 def measure(stage: str, folder: Path = checkpoints.HERE) -> dict[str, dict]:
     """Every figure of one stage: its value, its definition, and the target it has to meet."""
     model, spoken = checkpoints.load(stage, folder=folder)

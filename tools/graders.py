@@ -6,6 +6,7 @@ written, the library's own function under several disguises, results learned by 
 process; the table goes to docs/GRADERS.md.
 """
 
+import ast
 import functools
 import importlib
 import importlib.util
@@ -132,12 +133,8 @@ def answers(lesson: Lesson) -> list[Case]:
 
 
 def solution_answers(lesson: Lesson) -> dict[str, object]:
-    """Run the instructor's exercise cells in one namespace, as a notebook would; name -> answer."""
-    namespace: dict = {
-        "torch": torch,
-        "Tensor": torch.Tensor,
-        "__name__": f"notebook_{lesson.slug}",
-    }
+    """Run the instructor's exercise cells and every import in one namespace, as a notebook would; name -> answer."""
+    namespace: dict = {"__name__": f"notebook_{lesson.slug}"}
     found = {}
     for cell in read(lesson).cells:
         meta = cell.metadata.get("nbgrader", {})
@@ -146,7 +143,15 @@ def solution_answers(lesson: Lesson) -> dict[str, object]:
             found[meta.grade_id] = namespace[
                 re.search(r"^(?:def|class) (\w+)", cell.source, re.M)[1]
             ]
+        elif cell.cell_type == "code":
+            exec(_imports_alone(cell.source), namespace)
     return found
+
+
+def _imports_alone(source: str):
+    lines = ast.parse(source).body
+    lines = [line for line in lines if isinstance(line, ast.Import | ast.ImportFrom)]
+    return compile(ast.Module(lines, []), "<imports>", "exec")
 
 
 def general_wrong_answers(name: str, answer: object) -> list[Case]:
@@ -165,8 +170,6 @@ def general_wrong_answers(name: str, answer: object) -> list[Case]:
     def not_written(*arguments, **options):
         raise NotImplementedError
 
-    module, attribute = library.__module__, library.__name__
-
     def reloaded(*arguments, **options):
         return getattr(importlib.reload(sys.modules[module]), attribute)(
             *arguments, **options
@@ -181,6 +184,9 @@ def general_wrong_answers(name: str, answer: object) -> list[Case]:
             *cases,
             wrong("a test without an assert", nothing, "accepts a faulty version"),
         ]
+    if isinstance(library, type):
+        return [cases[1], *_wrong_classes(wrong, library, answer)]
+    module, attribute = library.__module__, library.__name__
     return [
         *cases,
         wrong("an empty body", nothing, "returned None|returned a NoneType"),
@@ -207,6 +213,49 @@ def general_wrong_answers(name: str, answer: object) -> list[Case]:
             "calls course_lib's own",
         ),
         wrong("learned by heart", _by_heart(name, answer), "", hidden_only=True),
+    ]
+
+
+def _wrong_classes(wrong: Callable, library: type, answer: type) -> list[Case]:
+    """The same for an exercise that is a class: what stands in its forward."""
+    module, attribute, book = library.__module__, library.__name__, {}
+
+    def forward(body: Callable) -> type:
+        return type(attribute, (answer,), {"forward": body})
+
+    def not_written(self, *arguments, **options):
+        raise NotImplementedError
+
+    def nothing(self, *arguments, **options):
+        pass
+
+    def borrowed(self, *arguments, **options):
+        return library.forward(self, *arguments, **options)
+
+    def reloaded(self, *arguments, **options):
+        anew = getattr(importlib.reload(sys.modules[module]), attribute)
+        return anew.forward(self, *arguments, **options)
+
+    def record(self, *arguments, **options):
+        result = answer.forward(self, *arguments, **options)
+        book[_key(arguments, options)] = result.detach()
+        return result
+
+    def recite(self, *arguments, **options):
+        return book.get(_key(arguments, options), next(iter(book.values())))
+
+    taught = Case(library.__name__, "recording", forward(record), right=True)
+    message(taught, exercises.VISIBLE_SEED)
+    theirs, calls = "course_lib's own", "calls course_lib's own"
+    return [
+        wrong("a function", lambda *a, **o: None, "should be a class"),
+        wrong("a blank forward", forward(not_written), "not written yet"),
+        wrong("an empty forward", forward(nothing), "returned None|returned a None"),
+        wrong("the library's own", library, theirs),
+        wrong("the library's, as a partial", functools.partial(library), theirs),
+        wrong("the library's forward", forward(borrowed), calls),
+        wrong("the library's, loaded anew", forward(reloaded), calls),
+        wrong("learned by heart", forward(recite), "", hidden_only=True),
     ]
 
 

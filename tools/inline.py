@@ -186,6 +186,10 @@ def _blanked(
     return out + ([indent + END] if inside else [])
 
 
+def _begins_a_line(node: ast.FunctionDef, lines: list[str], prefix: str) -> bool:
+    return any(lines[s.lineno - 1].strip().startswith(prefix) for s in node.body)
+
+
 def _kept(
     node: ast.FunctionDef, body: list[ast.stmt], lines: list[str], prefix: str
 ) -> ast.stmt:
@@ -269,11 +273,18 @@ def _blanked_class(
         raise BuildError(
             f'{node.name}: name the methods to write, e.g. methods="forward"; it has {sorted(functions)}'
         )
+    kept = {
+        name: tuple(p for p in keep if _begins_a_line(functions[name], lines, p))
+        for name in methods
+    }
+    if idle := set(keep).difference(*kept.values()):
+        raise BuildError(f"{node.name}: keep={idle} begins no line of {methods}")
     start = min([node.lineno, *(d.lineno for d in node.decorator_list)])
     out, cursor = [], start
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name in methods:
             first = min([item.lineno, *(d.lineno for d in item.decorator_list)])
-            out += lines[cursor - 1 : first - 1] + _blanked(item, lines, keep)
+            out += lines[cursor - 1 : first - 1]
+            out += _blanked(item, lines, kept[item.name])
             cursor = item.end_lineno + 1
     return _without_how(out + lines[cursor - 1 : node.end_lineno])

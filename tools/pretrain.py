@@ -72,7 +72,7 @@ RECIPES = (
         texts=100_000,
         config=replace(COURSE_MODEL, layers=1),
     ),
-    Recipe("sft", "sft", steps=1600, batch=24, lr=1e-3, parent="base", texts=40_000),
+    Recipe("sft", "sft", steps=2400, batch=24, lr=1e-3, parent="base", texts=60_000),
     Recipe(
         "cold_start",
         "cold_start",
@@ -89,15 +89,11 @@ RECIPES = (
 
 
 def make_tokenizer(folder: Path) -> Tokenizer:
-    """Byte pairs of a sample of everything that the stages read."""
+    """Byte pairs of a sample of what the base model reads."""
     path = folder / "tokenizer.json"
     folder.mkdir(parents=True, exist_ok=True)
-    texts = [
-        part
-        for mix, count in ((corpus.BASE, 12_000), (corpus.SFT, 6_000))
-        for text in islice(corpus.stream(mix, seed=99), count)
-        for part in parts(text)
-    ]
+    sample = islice(corpus.stream(corpus.BASE, seed=99), 12_000)
+    texts = [part for text in sample for part in parts(text)]
     spoken = train_bpe(texts, VOCABULARY)
     spoken.save(path)
     return spoken

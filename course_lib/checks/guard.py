@@ -44,6 +44,9 @@ def _functions_to_block(exercise: Exercise) -> list[types.FunctionType]:
 def library_out_of_reach(exercise: Exercise) -> Iterator[None]:
     """While a check runs, calling the library's version raises, under whatever name it was kept."""
     library = exercise.library or exercise.about
+    if library is None:  # a test of something that the library does not have
+        yield
+        return
     instead = (
         f'Write the steps yourself; checks.skip("{exercise.name}") lets you go on without them.'
         if exercise.library
@@ -67,7 +70,8 @@ def library_out_of_reach(exercise: Exercise) -> Iterator[None]:
     LIBRARY_CALLS.clear()
     try:
         for function, _ in blocked:
-            function.__code__ = out_of_reach.__code__
+            free = function.__code__.co_freevars  # a method that says super() has one
+            function.__code__ = out_of_reach.__code__.replace(co_freevars=free)
         yield
     finally:
         for function, code in blocked:

@@ -11,37 +11,48 @@ from course_lib.checks.asking import close, expect, unchanged
 from course_lib.checks.exercises import RIGHT_VERSIONS, CheckFailed, first_line
 from course_lib.checks.harness import check
 
+# why(version, arguments of a test's calls of it): a sentence, or None
+Why = Callable[[Callable, list[tuple]], str | None]
+
+
+def _no_idea(version: Callable, calls: list[tuple]) -> None:
+    return None
+
 
 def check_test(
-    about: object,
+    about: object | None,
     right: dict[str, Callable],
     faulty: dict[str, Callable],
     proved: str,
-    why_blind: Callable[[Callable, list[tuple]], str | None] = lambda version, calls: (
-        None
-    ),
+    why_blind: Why = _no_idea,
+    why_unfair: Why = _no_idea,
+    called: str = "",
 ) -> Callable:
     """Make a check of a test that a learner wrote: it must pass every right version and fail every faulty one.
 
     about is the library function that the test is about; right and faulty map a
     description to a version. why_blind(version, calls) may say why a test's inputs
-    cannot show a version's fault.
-    """
+    cannot show a version's fault, why_unfair why a right version was rejected.
 
-    RIGHT_VERSIONS.extend(right.values())
+    about=None is for a test of something that the library does not have, known to
+    learners as called: a model, say, of which only some properties are asked.
+    Nothing is out of reach then. Two right versions may give different results, so
+    that none shows what is wrong with a faulty one; that is left to why_blind.
+    """
+    called = called or about.__name__
+    if about is None:
+        standard = None
+    else:
+        standard = next(iter(right.values()))
+        RIGHT_VERSIONS.extend(right.values())
 
     def decorate(function: Callable) -> Callable:
         @functools.wraps(function)
         def body(test: Callable, draw: torch.Generator) -> None:
-            _must_accept(test, right, about)
+            _must_accept(test, right, called, why_unfair)
             for description, version in faulty.items():
-                _must_reject(
-                    test,
-                    _Trial(version, about),
-                    description,
-                    next(iter(right.values())),
-                    why_blind,
-                )
+                trial = _Trial(version, called)
+                _must_reject(test, trial, description, standard, why_blind)
 
         return check(None, proved, about=about)(body)
 
@@ -51,26 +62,32 @@ def check_test(
 class _Trial:
     """One version on its way through a learner's test, under the tested function's own name."""
 
-    def __init__(self, version: Callable, about: object):
+    def __init__(self, version: Callable, called: str):
         self.version = version
         self.calls: list[tuple] = []  # arguments, result
         self.returned: object = None
         self.objection = ""
 
-        @functools.wraps(about)
         def renamed(*arguments, **options):
             try:
                 arguments = inspect.signature(version).bind(*arguments, **options).args
             except TypeError as error:
                 raise TypeError(
-                    f"{about.__name__} is called with other arguments: {error}"
+                    f"{called} is called with other arguments: {error}"
                 ) from None
+            # copies: a test may change its inputs in place between two calls
+            before = _copied(arguments)
             result = version(*arguments)
-            self.calls.append((arguments, result))
+            self.calls.append((before, _copied(result)))
             return result
 
-        del renamed.__wrapped__
+        renamed.__name__ = renamed.__qualname__ = called
         self.renamed = renamed
+
+    @property
+    def arguments(self) -> list[tuple]:
+        """What the version was called with, call by call."""
+        return [arguments for arguments, _ in self.calls]
 
     def passes(self, test: Callable) -> bool:
         try:
@@ -86,9 +103,11 @@ class _Trial:
         return True
 
 
-def _must_accept(test: Callable, right: dict[str, Callable], about: object) -> None:
+def _must_accept(
+    test: Callable, right: dict[str, Callable], called: str, why_unfair: Why
+) -> None:
     trials = {
-        description: _Trial(version, about) for description, version in right.items()
+        description: _Trial(version, called) for description, version in right.items()
     }
     rejected = [
         description for description, trial in trials.items() if not trial.passes(test)
@@ -100,7 +119,9 @@ def _must_accept(test: Callable, right: dict[str, Callable], about: object) -> N
         if len(rejected) == len(right)
         else "It accepts another one: is the tolerance too tight for float rounding?"
     )
-    objection = trials[rejected[0]].objection
+    first = trials[rejected[0]]
+    likely = why_unfair(first.version, first.arguments) or likely
+    objection = first.objection
     words = "" if objection == "no message" else f" Its message was {objection!r}."
     raise CheckFailed(
         f"Your test rejects a right version: {rejected[0]}.{words} {likely}"
@@ -111,8 +132,8 @@ def _must_reject(
     test: Callable,
     trial: _Trial,
     description: str,
-    right: Callable,
-    why_blind: Callable,
+    standard: Callable | None,
+    why_blind: Why,
 ) -> None:
     try:
         if not trial.passes(test):
@@ -131,18 +152,27 @@ def _must_reject(
         trial.returned is None,
         f"{start} It returned {trial.returned!r}, and nobody reads what a test returns. Only an assert can object.",
     )
-    for arguments, got in trial.calls:
-        want = right(*arguments)
+    for arguments, got in trial.calls if standard else ():
+        want = standard(*arguments)
         expect(
             _alike(got, want),
             f"{start} On your inputs it gives {_short(got)} instead of {_short(want)}, and no assert objects. Is the "
             "result compared with a number, on both sides and closely? Is the assert one that can fail, outside "
             "any except?",
         )
-    why = why_blind(trial.version, [arguments for arguments, _ in trial.calls])
+    why = why_blind(trial.version, trial.arguments)
     raise CheckFailed(
         f"{start} {why or 'On your inputs that mistake changes nothing. Find some on which it does.'}"
     )
+
+
+def _copied(thing: object) -> object:
+    """The same numbers elsewhere; deepcopy would refuse a tensor in the middle of a graph."""
+    if isinstance(thing, Tensor):
+        return thing.detach().clone()
+    if type(thing) in (list, tuple):
+        return type(thing)(_copied(item) for item in thing)
+    return thing
 
 
 def _alike(a: object, b: object) -> bool:

@@ -147,21 +147,20 @@ def context_questions(
     ]
 
 
-def retelling(passages: int, draw: random.Random) -> tuple[str, str]:
-    """Passages with "What do we know about ...?", and all that they say about that name.
+def register(questions: int, draw: random.Random) -> list[tuple[str, str]]:
+    """A list of strangers with one fact each, then names to look up in it.
 
-    >>> asked, told = retelling(1, random.Random(1369))
-    >>> print(asked)
-    [1] For dinner Goezo wants soup. Goezo has a duck. What do we know about Goezo?
-    >>> print(told)
-    Goezo likes soup best. Goezo has a duck.
+    All values are of one kind, so only the name tells which one is asked for.
+
+    >>> register(2, random.Random(2))
+    [('Damar: parrot. Brovin: mouse. Brovin?', 'Brovin: mouse.'), ('Brovin?', 'Brovin: mouse.')]
     """
-    desk = _lay_out(passages, draw, held_out=False)
-    source = draw.randrange(passages)
-    name, facts = desk.names[source], desk.facts[source]
-    plain = (fill(desk.book.statements[k][0], name=name, value=facts[k]) for k in facts)
-    asked = f"{numbered(desk.texts)} What do we know about {name}?"
-    return asked, " ".join(_capital(sentence) for sentence in plain)
+    names = _unlike(_STRANGERS[False], draw.randint(2, 6), draw)
+    values = draw.choice(tuple(KINDS.values()))
+    entries = [f"{name}: {draw.choice(values)}." for name in names]
+    first, *rest = draw.choices(range(len(names)), k=questions)
+    asked = [(f"{' '.join(entries)} {names[first]}?", entries[first])]
+    return asked + [(f"{names[i]}?", entries[i]) for i in rest]
 
 
 @dataclass(frozen=True)

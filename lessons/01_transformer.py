@@ -830,7 +830,7 @@ def look(model):
     return {"unseen": loss}
 
 
-look(model)
+before_training = look(model)
 
 # %%
 steps = runtime.steps(full=300, quick=12)
@@ -873,13 +873,15 @@ print(
 #
 # ## A whole life in four megabytes
 #
-# The course's own model has the same architecture and was trained for fourteen million tokens (`docs/MODELS.md` has
-# its figures). Its weights are a dictionary of tensors with names, and the names are those of your parts:
+# The course's own model has the same architecture and was trained for longer (`docs/MODELS.md` has its figures). Its
+# weights are a dictionary of tensors with names, and the names are those of your parts:
 
 # %%
 shipped, tokenizer = pretrained.load("base")
 mine = from_my_parts(shipped.config)
 mine.load_state_dict(shipped.state_dict())
+tokens_read = pretrained.card("base")["training"]["tokens that counted"]
+print(f"{tokens_read:,} tokens counted in its loss")
 print(*[*shipped.state_dict()][:6], sep="\n")
 
 # %% [markdown]
@@ -910,6 +912,9 @@ Table(
 import tempfile
 
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging
+
+logging.disable_progress_bar()
 
 with tempfile.TemporaryDirectory() as folder:
     pretrained.to_hf(shipped, folder)
@@ -1155,8 +1160,7 @@ ours = probes.induction_scores(mine, 300 + torch.arange(24, device=device)).max(
 print(f"the best of our small model: {ours:.2f}; by chance about {1 / 36:.2f}")
 
 # %% [markdown]
-# Ours copies from lists of names, since it was trained to, and not from nonsense. Give it the 24 tokens and it
-# stays lost.
+# Ours copies from lists of names, since it was trained to, and not from nonsense.
 #
 # ## The same in the libraries
 #

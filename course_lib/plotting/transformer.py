@@ -209,7 +209,8 @@ def attention(
     """The weights of one head."""
     weights = np.asarray(weights)
     tokens = [token.strip() or "·" for token in tokens]
-    figure, (axes,) = canvas(width=6.4, height=5.9)
+    side = min(2.2 + 0.14 * len(tokens), 6.0)  # inches
+    figure, (axes,) = canvas(width=side + 0.5, height=side)
     _square(axes, weights, tokens, tokens, cmap="Blues", vmin=0, vmax=1)
     label(axes, f"Layer {layer}, head {head}", "looks back at", "token")
     last = weights[-1]
@@ -234,7 +235,7 @@ def head_map(lost: Mapping[str, np.ndarray]) -> Picture:
                 axes.text(
                     head,
                     layer,
-                    f"{values[layer, head]:.1f}",
+                    f"{values[layer, head]:.1f}".replace("-0.0", "0.0"),
                     ha="center",
                     va="center",
                     fontsize=9,

@@ -38,6 +38,8 @@ def check_test(
     learners as called: a model, say, of which only some properties are asked.
     Nothing is out of reach then. Two right versions may give different results, so
     that none shows what is wrong with a faulty one; that is left to why_blind.
+
+    A version that remembers earlier calls is a class, made anew for every trial.
     """
     called = called or about.__name__
     if about is None:
@@ -63,14 +65,17 @@ class _Trial:
     """One version on its way through a learner's test, under the tested function's own name."""
 
     def __init__(self, version: Callable, called: str):
+        version = version() if inspect.isclass(version) else version
         self.version = version
         self.calls: list[tuple] = []  # arguments, result
         self.returned: object = None
         self.objection = ""
 
+        signature = inspect.signature(version)
+
         def renamed(*arguments, **options):
             try:
-                arguments = inspect.signature(version).bind(*arguments, **options).args
+                arguments = signature.bind(*arguments, **options).args
             except TypeError as error:
                 raise TypeError(
                     f"{called} is called with other arguments: {error}"

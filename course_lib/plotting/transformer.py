@@ -21,26 +21,103 @@ from course_lib.plotting.style import (
 TINTS = ("#d6e8f5", "#fbe6bf", "#cfeadf", "#f3d5c6")  # of blue, orange, green, red
 
 
-def never_seen(lengths: Sequence[int], shares: Sequence[float]) -> Picture:
-    """How many stretches of new texts stand in no known text, by their length."""
-    figure, (axes,) = canvas(height=2.8)
-    axes.bar(lengths, shares, color=BLUE)
-    for length, share in zip(lengths, shares, strict=True):
-        axes.text(
-            length, share + 0.02, f"{share:.0%}", ha="center", fontsize=9, color=INK
-        )
+def never_seen(
+    lengths: Sequence[int], shares: Mapping[int, Sequence[float]]
+) -> Picture:
+    """How many stretches of new texts stand in no known text, by length and by number of known texts."""
+    figure, (axes,) = canvas(height=2.9)
+    for (count, curve), colour in zip(shares.items(), (GREY, BLUE), strict=False):
+        axes.plot(lengths, curve, "o-", color=colour, markersize=4)
+        name = f"{count:,} known texts"
+        axes.text(lengths[-1] + 0.15, curve[-1], name, color=colour, fontsize=9)
     axes.set_ylim(0, 1)
+    axes.set_xlim(lengths[0] - 0.3, lengths[-1] * 1.3)
     axes.set_xticks(list(lengths))
     axes.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
-    axes.grid(axis="x", visible=False)
     label(
         axes,
-        "The longer the memory, the more often it has nothing to say",
+        "Ten times the text buys a few words more",
         "words in a row",
         "never seen before",
     )
-    said = ", ".join(f"{n}: {s:.0%}" for n, s in zip(lengths, shares, strict=True))
-    return Picture(figure, f"Share of stretches never seen before, by length: {said}.")
+    said = "; ".join(
+        f"with {count:,} known texts {curve[0]:.0%} at {lengths[0]} word to {curve[-1]:.0%} at {lengths[-1]}"
+        for count, curve in shares.items()
+    )
+    return Picture(figure, f"Share of stretches never seen before: {said}.")
+
+
+PLAN = (  # what stands in the picture of the model, and the exercise that writes it
+    ("tokens\n(B, T)", GREY, "1"),
+    ("embed\n(B, T, D)", GREY, ""),
+    ("norm", BLUE, "5"),
+    ("attention", BLUE, "2, 3, 4"),
+    ("+", GREEN, "7"),
+    ("norm", BLUE, "5"),
+    ("MLP", BLUE, "6"),
+    ("+", GREEN, "7"),
+    ("norm", BLUE, "5"),
+    ("scores\n(B, T, V)", GREY, ""),
+    ("loss\n(B, T)", GREY, "8"),
+)
+GAP = 0.3  # between two boxes
+
+
+def plan() -> Picture:
+    """The whole model as a row of boxes, with the exercises that fill them."""
+    figure, (axes,) = canvas(width=8.6, height=2.4)
+    x, forks, sums = 0.0, [], []  # a way past starts before a norm and ends in a sum
+    for text, colour, exercise in PLAN:
+        size = 0.4 if text == "+" else 0.78 if text == "norm" else 1.2
+        _box(axes, x, size, text, colour)
+        middle = x + size / 2
+        if exercise:
+            axes.text(
+                middle, 0.02, f"Ex. {exercise}", color=colour, fontsize=9, ha="center"
+            )
+        if text == "norm":
+            forks.append(x - GAP / 2)
+        if text == "+":
+            sums.append(middle)
+        x += size + GAP
+    axes.plot([0, x - GAP], [0.5, 0.5], color=GREY, linewidth=1, zorder=0)
+    for start, end in zip(forks, sums, strict=False):
+        path = [0.5, 0.98, 0.98, 0.5]
+        axes.plot([start, start, end, end], path, color=GREEN, linewidth=1.6, zorder=0)
+    axes.plot([forks[0], sums[1] + 0.3], [1.15, 1.15], color=INK, linewidth=1)
+    middle = (forks[0] + sums[1]) / 2
+    axes.text(middle, 1.2, "a block, several times", ha="center", fontsize=9.5)
+    axes.set_xlim(-0.05, x - GAP + 0.05)
+    axes.set_ylim(-0.05, 1.4)
+    axes.axis("off")
+    axes.set_title("From tokens to scores", fontsize=12, fontweight="bold", loc="left")
+    said = ", ".join(
+        f"{text} (exercise {exercise})" if exercise else text
+        for text, _, exercise in PLAN
+    ).replace("\n", " ")
+    return Picture(
+        figure,
+        f"A row of boxes: {said}. From before each of the first two norms a line leads past to the next plus.",
+    )
+
+
+def _box(axes: Axes, x: float, size: float, text: str, colour: str) -> None:
+    if text == "+":
+        axes.plot(x + size / 2, 0.5, "o", color=colour, markersize=17)
+    else:
+        axes.add_patch(
+            FancyBboxPatch(
+                (x, 0.24),
+                size,
+                0.52,
+                boxstyle="round,pad=0.02",
+                facecolor=colour,
+                edgecolor="none",
+            )
+        )
+    axes.text(
+        x + size / 2, 0.5, text, color="white", fontsize=9.5, ha="center", va="center"
+    )
 
 
 def pieces(texts: Sequence[Sequence[str]], width: int = 66) -> Picture:
@@ -102,7 +179,7 @@ def by_distance(scores: Sequence[float], start: int) -> Picture:
     axes.axhline(0, color=GREY, linewidth=0.8)
     label(
         axes,
-        f"Positions {start} to {start + len(scores) - 1}: the same curve as everywhere",
+        f"Keys at positions {start} to {start + len(scores) - 1}",
         "distance between query and key (tokens)",
         "score",
     )
@@ -127,7 +204,7 @@ def activations() -> Picture:
     axes.set_ylim(-0.6, 3)
     axes.set_xlim(-5, 5)
     axes.legend(frameon=False, fontsize=9, loc="upper left")
-    label(axes, "Smooth thresholds, with a dip below zero", "input", "output")
+    label(axes, "Two smooth thresholds beside a hard one", "input", "output")
     return Picture(
         figure,
         "Three curves: ReLU is zero below zero and the line x above; GELU and SiLU follow it smoothly and dip below zero near minus one.",
@@ -149,6 +226,14 @@ def gradients(strengths: Mapping[str, Mapping[int, Sequence[float]]]) -> Picture
         axes.set_xticks([0, depth // 2, depth])
         label(axes, f"{depth} blocks", "after block", "")
     all_axes[0].set_ylabel("gradient (top = 1)")
+    all_axes[-1].text(
+        depths[-1] / 2,
+        floor * 2,
+        "0, below the axis",
+        color=RED,
+        fontsize=8.5,
+        ha="center",
+    )
     all_axes[0].legend(frameon=False, fontsize=9, loc="lower left")
     bottoms = "; ".join(
         f"{name}: {by_depth[depths[-1]][0]:.2g}" for name, by_depth in strengths.items()
@@ -195,7 +280,8 @@ def influence(moved: np.ndarray, tokens: Sequence[str]) -> Picture:
     """Which token moves which prediction."""
     moved, tokens = np.asarray(moved), [token.strip() or "·" for token in tokens]
     figure, (axes,) = canvas(width=5.2, height=4.6)
-    _square(axes, moved > 1e-5, tokens, tokens, cmap="Blues", vmin=0, vmax=1.4)
+    size = np.where(moved > 1e-5, 0.25 + 0.75 * moved / moved.max(), 0)  # 0 stays white
+    _square(axes, size, tokens, tokens, cmap="Blues", vmin=0, vmax=1)
     above = (np.triu(moved, 1) > 1e-5).any()
     title = "It reads the future" if above else "Nobody reads the future"
     label(axes, title, "token that was replaced", "prediction after token")
@@ -224,14 +310,14 @@ def attention(
 def head_map(lost: Mapping[str, np.ndarray]) -> Picture:
     """What is lost without each head, for several tasks."""
     figure, all_axes = canvas(columns=len(lost), width=8, height=3.6)
-    said = []
+    said, most = [], max(float(np.max(values)) for values in lost.values())
     for axes, (task, values) in zip(all_axes, lost.items(), strict=True):
         values = np.asarray(values)
         layers, heads = values.shape
-        axes.imshow(values, cmap="Oranges", vmin=0, vmax=max(values.max(), 0.5))
+        axes.imshow(values, cmap="Oranges", vmin=0, vmax=most)
         for layer in range(layers):
             for head in range(heads):
-                strong = values[layer, head] > 0.6 * max(values.max(), 0.5)
+                strong = values[layer, head] > 0.6 * most
                 axes.text(
                     head,
                     layer,
@@ -244,7 +330,7 @@ def head_map(lost: Mapping[str, np.ndarray]) -> Picture:
         axes.set_xticks(range(heads))
         axes.set_yticks(range(layers))
         axes.grid(False)
-        label(axes, task, "head", "layer")
+        label(axes, f"{task}: nats lost", "silenced head", "layer")
         layer, head = divmod(int(values.argmax()), heads)
         said.append(
             f"{task} loses most without layer {layer}, head {head}: {values.max():.1f} nats"
@@ -271,7 +357,12 @@ def patch_map(shares: np.ndarray, tokens: Sequence[str], old: str, new: str) -> 
     axes.set_xticks(range(len(tokens)), tokens, fontsize=9)
     axes.set_yticks(range(shares.shape[0]))
     axes.grid(False)
-    label(axes, f"Where “{old}” becomes “{new}”", "swapped at token", "before block")
+    label(
+        axes,
+        f"Where “{old}” becomes “{new}”",
+        "swapped at token",
+        "before block (last: end)",
+    )
     return Picture(
         figure,
         f"Probability of {new} rather than {old} after swapping one vector, by layer and token.",
@@ -364,7 +455,7 @@ def in_context(losses: Sequence[float], period: int) -> Picture:
     axes.text(period, top * 1.04, "the same again", color=BLUE, fontsize=9)
     axes.set_ylim(0, top * 1.15)
     axes.grid(axis="x", visible=False)
-    label(axes, "The second time it knows\n", "position", "loss (nats)")
+    label(axes, "The second time it knows more and more\n", "position", "loss (nats)")
     first, again = np.mean(losses[: period - 1]), np.mean(losses[period:])
     return Picture(
         figure,

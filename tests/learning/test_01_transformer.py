@@ -34,7 +34,7 @@ def texts():
     known = [*islice(corpus.stream(TOWN, seed=0), 20_000)]
     unseen = [t for t in islice(corpus.stream(TOWN, seed=1), 300) if t not in {*known}]
     ids = as_one_text(unseen)
-    rows = ids[: len(ids) // (LENGTH + 1) * (LENGTH + 1)].view(-1, LENGTH + 1)
+    rows = ids[: 48 * (LENGTH + 1)].view(48, LENGTH + 1)
     return as_one_text(known), rows
 
 
@@ -76,10 +76,11 @@ def test_only_a_model_that_sees_the_future_learns_noise():
         small = Config(
             vocabulary=16, context=16, width=32, layers=2, heads=2, hidden=64
         )
-        noise = torch.randint(
-            16, (4000,), generator=torch.Generator().manual_seed(seed)
-        )
-        rows = rows_of(noise, batch=16, length=16, seed=seed)
+
+        def rows(step):
+            luck = torch.Generator().manual_seed(1000 * seed + step)
+            return torch.randint(16, (16, 17), generator=luck)
+
         figures, curves = {}, {}
         for name, mix in (("causal", attend), ("leaking", sees_everything)):
             model = Transformer(
@@ -91,5 +92,5 @@ def test_only_a_model_that_sees_the_future_learns_noise():
         return curves, figures
 
     runs = over_seeds(on_noise, SEEDS)
-    at_least(runs, "causal", LIMIT - 0.15)
+    at_least(runs, "causal", LIMIT - 0.05)
     at_most(runs, "leaking", LIMIT / 2)

@@ -5,6 +5,7 @@ dimension, compared with one query at a time, and the edges.
 """
 
 import math
+import traceback
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from course_lib.checks.asking import (
     expect,
     unchanged,
 )
-from course_lib.checks.exercises import CheckFailed
+from course_lib.checks.exercises import CheckFailed, first_line
 from course_lib.checks.harness import check
 from course_lib.transformer import Config
 
@@ -42,36 +43,67 @@ ATTEND_NAN = (
 def attend(answer, draw):
     _attend_the_card(answer)
     _attend_on_paper(answer)
-    for masks in (1, 2):  # one mask for all texts, then one for each
-        q, k, v, mask = _attend_drawn(draw, masks)
-        which = (
-            "With one random mask (T, S) for all texts"
-            if masks == 1
-            else "With a mask (B, 1, T, S) that differs between texts"
-        )
+    one, each = (
+        "one random mask (T, S) for all texts",
+        "a mask (B, 1, T, S) for each text",
+    )
+    cases = (
+        (4, 5, 1, one),
+        (4, 5, 2, each),
+        (4, 4, 1, f"{one} and as many keys as queries"),
+        (5, 3, 2, f"{each} and more queries than keys"),
+        (1, 4, 2, f"{each} and a single query"),
+    )
+    for T, S, masks, which in cases:
+        q, k, v, mask = _attend_drawn(draw, masks, T, S)
         _attend_compare(
             answer,
             (q, k, v, mask),
             _attend_one_query_at_a_time(q, k, v, mask),
-            f"{which} it differs from mixing the values for one query at a time. Here T, S, H and "
-            f"K all differ. Does "
-            "every head of every text use its own queries, keys and values?",
+            f"With {which} it differs from mixing the values for one query at a time. Does every "
+            "head of every text use its own queries, keys and values?",
         )
     _attend_far_out(answer)
+    _attend_far_apart(answer)
+    _attend_in_half_precision(answer, draw)
     _attend_gradients(answer, draw)
     _attend_single(answer, draw)
 
 
 def _attend_the_card(answer) -> None:
     """All scores equal: -2, so that a forgotten softmax and a 0 for forbidden ones show."""
-    q, k = torch.ones(1, 1, 2, 1), torch.full((1, 1, 2, 1), -2.0)
+    q, k = torch.full((1, 1, 2, 1), 2.0), torch.full((1, 1, 2, 1), -1.0)
     v = torch.tensor([2.0, 4.0]).view(1, 1, 2, 1)
+
+    def seen(*given):
+        got = answer(*given)
+        if isinstance(got, Tensor) and got.shape == (1, 2, 2, 1):
+            expect(  # a mask with a dimension more gives the rows different heads
+                not unchanged(got[:, 0], got[:, 1]),
+                "All dimensions of k were turned, or the wrong ones (.T, transpose). Only its last "
+                "two change places: batch and heads stay in front.",
+            )
+        if isinstance(got, Tensor) and bool((got == 3).all()):
+            _attend_rows_of_the_mask(answer)
+        return got
+
     _attend_compare(
-        answer,
+        seen,
         (q, k, v, torch.tensor([[True, False], [True, True]])),
         torch.tensor([2.0, 3.0]).view(1, 1, 2, 1),
         "With equal scores, values 2 and 4 and a causal mask the results are 2 and 3; yours are "
         "{got}.",
+    )
+
+
+def _attend_rows_of_the_mask(answer) -> None:
+    """The card's mask looked all True: is it forgotten, or was one row taken for all queries?"""
+    q, v = torch.zeros(1, 1, 2, 1), torch.tensor([1.0, 5.0, 9.0]).view(1, 1, 3, 1)
+    got = answer(q, v, v, torch.tensor([[True, False, False], [True, True, False]]))
+    expect(
+        not isinstance(got, Tensor) or bool((got == 5).all()) or got.numel() != 2,
+        "All queries got one mask: the last row of it, or what any query may look at. Each query "
+        "has a row of its own.",
     )
 
 
@@ -95,15 +127,19 @@ def _attend_on_paper(answer) -> None:
         times * want,
         "Two queries and three keys were worked out on paper: the weights are 1/6 and 5/6 for the "
         "first query, 4/7 and "
-        "3/7 for the second. Your first row is {got} instead of 7, 70, 35, 28.",
+        "3/7 for the second. {row}",
     )
 
 
 def _attend_drawn(
-    draw: torch.Generator, masks: int, kind: torch.dtype = torch.float32
+    draw: torch.Generator,
+    masks: int,
+    T: int = 4,
+    S: int = 5,
+    kind: torch.dtype = torch.float32,
 ) -> tuple:
     """Queries, keys, values not in one piece, as split_heads leaves them; a mask with holes."""
-    B, H, T, S, K = 2, 3, 4, 5, 6
+    B, H, K = 2, 3, 6
     q, k, v = (
         torch.randn(B, length, H, K, generator=draw, dtype=kind).transpose(1, 2)
         for length in (T, S, S)
@@ -111,7 +147,10 @@ def _attend_drawn(
     places = (T, S) if masks == 1 else (B, 1, T, S)
     rank = torch.rand(places, generator=draw).argsort(-1).argsort(-1)
     seen = torch.randint(1, S, (*places[:-1], 1), generator=draw)
-    return q, k, v, rank < seen  # 1 to S - 1 keys for each query
+    mask = rank < seen  # 1 to S - 1 keys for each query
+    if T == 1:  # of two small masks drawn, both might be alike
+        mask = torch.cat([mask[:1], ~mask[:1]])
+    return q, k, v, mask
 
 
 def _attend_one_query_at_a_time(q: Tensor, k: Tensor, v: Tensor, mask: Tensor):
@@ -132,11 +171,16 @@ def _attend_compare(
     want: Tensor,
     otherwise: str,
 ) -> None:
-    q, k, _, _ = given
-    got = ask_tensor(
-        answer, *given, shape=tuple(q.shape), shapes=_attend_shapes(q.shape, k.shape[2])
-    )
+    q, k, _, mask = given
+    shapes = _attend_shapes(q.shape, k.shape[2])
+    try:
+        got = ask_tensor(answer, *given, shape=tuple(q.shape), shapes=shapes)
+    except RuntimeError as error:
+        if likely := _attend_clash(first_line(error), mask):
+            raise CheckFailed(f"{likely} ({first_line(error)}.)") from error
+        raise
     if close(got, want):
+        _attend_keeps_precision(got, q)
         return
     again = [answer(*given) for _ in range(8)]
     expect(
@@ -150,13 +194,30 @@ def _attend_compare(
         _attend_mistakes(*given),
         ATTEND_NAN
         if got.isnan().any()
-        else otherwise.replace("{got}", _attend_numbers(got)),
+        else otherwise.replace("{got}", _attend_listed(got.flatten())).replace(
+            "{row}", _attend_row(got, want)
+        ),
     )
 
 
-def _attend_numbers(got: Tensor) -> str:
-    first = got.flatten() if got.shape[-1] == 1 else got[0, 0, 0]
-    return ", ".join(f"{number:.3g}" for number in first.tolist())
+def _attend_keeps_precision(got: Tensor, q: Tensor) -> None:
+    expect(
+        got.dtype == q.dtype,
+        f"Queries, keys and values of {q.dtype} give {got.dtype}. What comes next in the model "
+        "would stop there: the result should have the type of what went in.",
+    )
+
+
+def _attend_listed(numbers: Tensor) -> str:
+    return ", ".join(f"{number:.3g}" for number in numbers.tolist())
+
+
+def _attend_row(got: Tensor, want: Tensor) -> str:
+    """The first row that differs, in words."""
+    off = ~(got - want).abs().le(1e-4 * want.abs().max()).all(-1)
+    b, h, t = next(iter(off.nonzero().tolist()), [0, 0, 0])
+    mine, theirs = (_attend_listed(rows[b, h, t]) for rows in (got, want))
+    return f"Row {t} of head {h} is {mine} instead of {theirs}."
 
 
 def _attend_diagnose(
@@ -170,6 +231,22 @@ def _attend_diagnose(
 
     known = {m: tuple(map(marked, results)) for m, results in mistakes.items()}
     diagnose(marked(got), marked(want), known, otherwise)
+
+
+def _attend_clash(said: str, mask: Tensor) -> str | None:
+    """What shapes that do not fit probably mean; None if the error is about something else."""
+    if "must match the size" not in said and "Expected size for first two" not in said:
+        return None
+    if mask.dim() == 4 and said.endswith("dimension 1"):
+        return (
+            "Sizes do not fit. A mask for each text has a dimension of size 1 for the heads, which "
+            "fits any number of them: was it squeezed away?"
+        )
+    return (
+        "Sizes do not fit. Rows of the scores are queries, columns are keys: (T, S), as in the "
+        "mask. Were queries compared with queries, did queries and keys change places, was there a "
+        "product number by number, or was the mask cut?"
+    )
 
 
 def _attend_shapes(shape: torch.Size, S: int) -> dict[tuple[int, ...], str]:
@@ -196,8 +273,11 @@ def _attend_shapes(shape: torch.Size, S: int) -> dict[tuple[int, ...], str]:
         ((1, 1, B, H, T, K), (1, B, H, T, K), (B, 1, H, T, K), (B, B, H, T, K), (1, T, T, K),
          (B, T, T, K)),
         "The mask and the scores line up on the right by themselves. Was a dimension added to the "
-        "mask (None, unsqueeze), "
-        "or all dimensions of k turned (.T)?",
+        "mask (None, unsqueeze)?",
+    ) | dict.fromkeys(
+        ((H, T, K), (B, T, K)) if 1 in (B, H) else (),
+        "A dimension of size 1 was lost: was it squeezed away, or were the heads summed or joined? "
+        "Joining them is the layer's work.",
     )
     # fmt: on
 
@@ -220,6 +300,8 @@ def _attend_mistakes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> dict:
         return numbers / numbers.sum(-1, keepdim=True)
 
     every = torch.ones(T, S, dtype=torch.bool)
+    falls = (-2.0, -3.0, -5.0, -10.0, -20.0, -30.0, -50.0, -100.0, -1e3, -1e4, -1e9)
+    heads = weights @ v
     one_mask = () if mask.dim() == 2 else (mask[:1], mask[-1:])
     any_mask = () if mask.dim() == 2 else (mask.any(0), mask.all(0))
     # fmt: off
@@ -246,6 +328,14 @@ def _attend_mistakes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> dict:
         "not all of it.":
             (scores.masked_fill(~mask, -1.0).softmax(-1) @ v, (scores + mask).softmax(-1) @ v,
              (raw + mask).softmax(-1) @ v, ((raw + mask) / math.sqrt(K)).softmax(-1) @ v),
+        "A finite number stands in for minus infinity, so forbidden keys keep a small weight. They "
+        "have to get exactly 0.":
+            tuple(result for fall in falls for result in (
+                scores.masked_fill(~mask, fall).softmax(-1) @ v,
+                (scores + fall * ~mask).softmax(-1) @ v,
+                (raw.masked_fill(~mask, fall) / math.sqrt(K)).softmax(-1) @ v)),
+        "Rows and columns of the mask are exchanged. Its rows are queries, its columns keys.":
+            (mixed(scores, mask.mT), mixed(scores, mask.mT).nan_to_num(0.0)) if T == S else (),
         "Forbidden scores should be lowered, and here the allowed ones were (their True counts as "
         "1).":
             ((scores - mask.to(scores)).softmax(-1) @ v,),
@@ -290,6 +380,12 @@ def _attend_mistakes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> dict:
             (barred.flatten(2).softmax(-1).view_as(barred) @ v,),
         "There is no softmax: the values are mixed by the scores themselves.":
             (scores * mask @ v, raw * mask @ v, barred @ v, scores @ v, powers(scores * mask) @ v),
+        "The values are mixed by the logarithms of the weights (log_softmax). Mix them by the "
+        "weights themselves.":
+            (barred.log_softmax(-1) @ v,),
+        "The weights were turned before they mixed the values: their rows are queries, their "
+        "columns keys.":
+            (weights.mT @ v,) if T == S else (),
         "The exponentials are there; every row still has to be divided by its sum.":
             (barred.exp() @ v, scores.exp() @ v),
         "Each score was squashed by itself (a sigmoid, a tanh, a relu). The keys of a query "
@@ -318,6 +414,22 @@ def _attend_mistakes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> dict:
         "The heads share one table of scores (their sum or mean). Every head has its own.":
             (mixed(scores.mean(1, keepdim=True)).expand(B, H, T, K),
              mixed(scores.sum(1, keepdim=True)).expand(B, H, T, K)),
+        "The keys or values of the first head served all heads. Every head has its own.":
+            (mixed(q @ k[:, :1].mT / math.sqrt(K)), weights @ v[:, :1],
+             scores[:, :1].expand_as(scores).masked_fill(~mask, -math.inf).softmax(-1) @ v,
+             (q @ k[:, :1].mT / math.sqrt(K)).masked_fill(~mask, -math.inf).softmax(-1)
+             @ v[:, :1], heads[:, :1].expand_as(heads)),
+        "The keys or values of the first text served all texts. Every text has its own.":
+            (mixed(q @ k[:1].mT / math.sqrt(K)), weights @ v[:1],
+             (q @ k[:1].mT / math.sqrt(K)).masked_fill(~mask, -math.inf).softmax(-1) @ v[:1]),
+        "Heads and tokens changed places, and the result was pressed back into the old shape. "
+        "They stay where they were.":
+            (heads.transpose(1, 2).reshape(q.shape), heads.mT.reshape(q.shape)),
+        "All queries got one mask: one row of it, or what any or all of them may look at. Each "
+        "query has a row of its own.":
+            tuple(mixed(scores, one) for one in (
+                mask[..., -1:, :], mask[..., :1, :], mask.any(-2, keepdim=True),
+                mask.all(-2, keepdim=True))),
         "All heads have the same result: heads were averaged. Every head has its own.":
             ((weights @ v).mean(1, keepdim=True).expand(B, H, T, K),),
         "The query was added to the result. That is the block's work, and a later exercise.":
@@ -340,23 +452,22 @@ def _attend_far_out(answer) -> None:
         return got.item()
 
     # fmt: off
+    stand_in = (
+        "A finite number stands in for minus infinity, so forbidden keys keep weight: here the "
+        "allowed scores are as low or lower. Forbidden keys have to get exactly 0."
+    )
     cases = (
         (1.0, (1000.0, 999.0, 3.0), "110", (8 * math.e + 1) / (math.e + 1),
          "An exponential overflows here, or a clamp makes unequal scores equal. The softmax of "
-         "lesson 00 can deal with "
-         "such scores."),
+         "lesson 00 can deal with such scores."),
         (1.0, (3.0, 3.0, 1000.0), "110", 4.5,
          "The forbidden key fits by far the best here, and its score has taken all the weight "
-         "before it was forbidden: "
-         "nothing is left for the allowed ones. It has to change before the softmax."),
+         "before it was forbidden: nothing is left for the allowed ones. It has to change before "
+         "the softmax."),
         (1.0, (-1000.0, -1000.0, 3.0), "110", 4.5,
          "Here every allowed exponential vanishes. The softmax of lesson 00 can deal with such "
-         "scores, once the "
-         "forbidden one is gone."),
-        (1e15, (1.0, 1.0, -1e15), "001", 2.0,
-         "A finite number stands in for minus infinity, and here the allowed score is lower still, "
-         "so that "
-         "forbidden keys get weight. They have to get exactly 0."),
+         "scores, once the forbidden one is gone."),
+        (1e15, (1.0, 1.0, -1e15), "001", 2.0, stand_in),
         (0.0, (1.0, 0.0, 0.0), "101", 5.0,
          "Fitting badly is not forbidden: a score may be 0. Only the mask says who may look at "
          "whom."),
@@ -364,25 +475,64 @@ def _attend_far_out(answer) -> None:
     # fmt: on
     for query, keys, allowed, want, why in cases:
         got = result(query, keys, allowed)
-        expect(
-            math.isclose(got, want, rel_tol=1e-3),
+        if math.isclose(got, want, rel_tol=1e-3):
+            continue
+        low = keys[0] == -1000.0 and (
+            got == 2 or math.isclose(got, 11 / 3, rel_tol=1e-3)
+        )
+        expect(not low and why is not stand_in, stand_in)
+        raise CheckFailed(
             f"Three keys with values 8, 1 and 2 have scores "
             f"{', '.join(f'{query * key:g}' for key in keys)}, and "
-            f"the mask is {allowed}. The result should be {want:.3g}, not {got:.3g}. {why}",
+            f"the mask is {allowed}. The result should be {want:.3g}, not {got:.3g}. {why}"
         )
 
 
+def _attend_far_apart(answer) -> None:
+    """Both keys fit each query equally well, and every query some hundreds better than the last."""
+    q, k = 300 * torch.arange(8.0).view(2, 2, 2, 1), torch.ones(2, 2, 2, 1)
+    v = torch.tensor([2.0, 4.0]).view(2, 1).expand(2, 2, 2, 1)
+    got = ask_tensor(
+        answer, q, k, v, torch.ones(2, 2, dtype=torch.bool), shape=(2, 2, 2, 1)
+    )
+    expect(
+        close(
+            got, torch.full_like(q, 3.0), rtol=1e-3
+        ),  # at 2000 the fourth digit may be off
+        "Scores of different queries lie hundreds apart here, and both keys, with values 2 and 4, "
+        f"fit each query equally well. All results should be 3; yours are "
+        f"{_attend_listed(got.flatten())}. Was a maximum taken over other queries, heads or texts "
+        "too? Each row has its own.",
+    )
+
+
+def _attend_in_half_precision(answer, draw) -> None:
+    q, k, v, mask = _attend_drawn(draw, 2)
+    half = tuple(x.half() for x in (q, k, v))
+    want = _attend_one_query_at_a_time(*(x.double() for x in half), mask)
+    try:
+        got = ask_tensor(answer, *half, mask, shape=tuple(q.shape))
+    except CheckFailed:
+        raise
+    except (RuntimeError, OverflowError, TypeError) as error:
+        raise CheckFailed(
+            f"In half precision (float16, numbers up to 65504) it stops: {first_line(error)}. Is a "
+            "number too large for it built in, or is a tensor made in float32, whatever came in?"
+        ) from error
+    _attend_keeps_precision(got, half[0])
+    expect(
+        close(got, want, rtol=2e-2, atol=2e-2),  # float16 has three digits
+        "In half precision (float16, numbers up to 65504) it differs from mixing the values for "
+        "one query at a time. Is a number built in that is too large or too small for it?",
+    )
+
+
 def _attend_gradients(answer, draw) -> None:
-    q, k, v, mask = _attend_drawn(draw, 2, torch.float64)
+    q, k, v, mask = _attend_drawn(draw, 2, kind=torch.float64)
     weights = torch.randn(q.shape, generator=draw, dtype=torch.float64)
     got = ask_tensor(answer, q, k, v, mask, shape=tuple(q.shape))
     want = _attend_one_query_at_a_time(q, k, v, mask)
-    expect(
-        got.dtype == torch.float64,
-        f"Queries, keys and values in double precision give {got.dtype}. What comes next in the "
-        f"model would stop there: "
-        "the result should have the type of what went in.",
-    )
+    _attend_keeps_precision(got, q)
     expect(
         close(got, want),
         "In double precision it differs from mixing the values for one query at a time.",
@@ -449,16 +599,19 @@ def CausalSelfAttention(answer, draw):
         "Without a rotation it is right, with one it differs from one head at a time.",
         rotation=_csa_rotation(draw, 5, 4),
     )
-    _csa_compare(
-        layer,
-        x,
-        "With a mask (T, S) it differs from one head at a time. The mask goes to mix_heads as it "
-        "came.",
-        mask=_csa_mask(draw, 5),
-    )
+    everybody = torch.ones(5, 5, dtype=torch.bool)
+    for mask in (_csa_mask(draw, 5), everybody, _csa_mask(draw, 5) | everybody.triu(2)):
+        _csa_compare(
+            layer,
+            x,
+            "With a mask (T, S) it differs from one head at a time. The mask goes to mix_heads as "
+            "it came.",
+            mask=mask,
+        )
     _csa_shared_keys(answer, draw)
     _csa_other_attend(answer, draw)
     _csa_remembering(answer, draw)
+    _csa_other_attend_in_use(answer, draw)
     _csa_gradients(answer, draw)
     lone = _csa_built(answer, draw, width=6, heads=1, kv_heads=1)
     for T in (1, 3):
@@ -539,7 +692,7 @@ def _csa_reference(
     share: str = "neighbours",
     sources: tuple[str, ...] = ("query", "key", "value"),
     scale: float = 1.0,
-    bias: bool = True,
+    without: tuple[str, ...] = (),
     mix=None,
     project: bool = True,
 ) -> Tensor:
@@ -548,7 +701,9 @@ def _csa_reference(
     parts = {}
     for name, source in zip("qkv", sources, strict=True):
         linear = getattr(layer, source)
-        flat = functional.linear(x, linear.weight, linear.bias if bias else None)
+        flat = functional.linear(
+            x, linear.weight, None if source in without else linear.bias
+        )
         parts[name] = _csa_split(flat, K, split)
     if rotation is not None:
         for name in turn:
@@ -578,7 +733,7 @@ def _csa_reference(
     if not project:
         return joined
     return functional.linear(
-        joined, layer.output.weight, layer.output.bias if bias else None
+        joined, layer.output.weight, None if "output" in without else layer.output.bias
     )
 
 
@@ -632,10 +787,24 @@ def _csa_compare(
     if want is None:
         want = _csa_reference(layer, x, rotation, mask, remember)
     if close(got, want):
+        _csa_keeps_precision(got, x)
         return
+    expect(
+        remember is not None or unchanged(got, layer(x, rotation, mask, remember)),
+        "Asked twice, it gives two different results. Is something drawn at random (dropout)? "
+        "Nothing is, here.",
+    )
     mistakes = _csa_mistakes(layer, x, rotation, mask, remember)
-    numbers = " and ".join(str(row.tolist()) for row in got[0].detach()[:2])
+    numbers = " and ".join(f"({_attend_listed(row)})" for row in got[0].detach()[:2])
     _attend_diagnose(got, want, mistakes, otherwise.replace("{got}", numbers))
+
+
+def _csa_keeps_precision(got: Tensor, x: Tensor) -> None:
+    expect(
+        got.dtype == x.dtype,
+        f"x of {x.dtype} comes back as {got.dtype}. The next layer would stop there: the result "
+        "should have the type of x.",
+    )
 
 
 def _csa_asked(layer: nn.Module, x: Tensor, rotation, mask, remember) -> Tensor:
@@ -659,7 +828,7 @@ def _csa_asked(layer: nn.Module, x: Tensor, rotation, mask, remember) -> Tensor:
     narrow = (
         "A linear layer got vectors of another width than its own. Do query, key and value read x, "
         "and are all heads "
-        "joined into one vector per token before the output layer?"
+        "joined into one vector per token before the output layer? Or is a number of heads built in?"
     )
     if rotation is not None and rotation[0].dim() == 4:  # without it all was well
         narrow = (
@@ -684,13 +853,16 @@ def _csa_asked(layer: nn.Module, x: Tensor, rotation, mask, remember) -> Tensor:
          "remembered."),
         ("one width: ",
          "The rotation is for the numbers of one head. Was something turned before it was split "
-         "into heads?"),
+         "into heads? Put the heads before the tokens first: rotate lines up its last two "
+         "dimensions."),
+        ("don't multiply up to the size of dim",
+         "A vector was split into heads of another width than self.K. Is a width built in?"),
         ("mat1 and mat2 shapes cannot be multiplied", narrow),
         ("Expected size for first two dimensions of batch2", narrow),
         ("is invalid for input of size",
-         "The heads were joined to (or split from) a width that they do not have. All heads "
-         "together may be wider or "
-         "narrower than x, and there may be fewer heads of keys than of queries."),
+         "The heads were joined to (or split from) a width that they do not have. The number of "
+         "heads times K need not be D, all heads together may be wider or narrower than x, and "
+         "there may be fewer heads of keys than of queries. Is a number of heads built in?"),
         ("every query is one of the keys",
          "mix_heads got tokens where it looks for heads, or the other way round. It wants heads "
          "before tokens: "
@@ -704,10 +876,30 @@ def _csa_asked(layer: nn.Module, x: Tensor, rotation, mask, remember) -> Tensor:
     except CheckFailed:
         raise
     except (TypeError, RuntimeError, AssertionError) as error:
+        said = first_line(error)
+        frames = traceback.extract_tb(error.__traceback__)
+        turning = any("cos" in (f.line or "") for f in frames)
+        if rotation is not None and rotation[0].dim() == 4:  # without it all was well
+            turning = turning or mask is remember is None
+        if rotation is not None and turning and "must match the size" in said:
+            raise CheckFailed(_csa_rotation_clash(rotation, said)) from error
         for words, mistake in accidents:
             if words in str(error):
                 raise CheckFailed(mistake) from error
         raise
+
+
+def _csa_rotation_clash(rotation: tuple, said: str) -> str:
+    if rotation[0].dim() == 2:
+        return (
+            f"Sizes do not fit where queries and keys are turned ({said}). Put the heads before "
+            "the tokens first: rotate lines up its last two dimensions."
+        )
+    return (
+        f"With cosines and sines of shape (B, 1, T, K) sizes do not fit ({said}). Was the rotation "
+        "cut, or a dimension added to it? It lines up on the right by itself, once the heads stand "
+        "before the tokens."
+    )
 
 
 def _csa_mistakes(
@@ -750,6 +942,9 @@ def _csa_mistakes(
         if own
     )
     plain = rotation is None
+    own_angles = _csa_own_angles(T, layer.K)
+    first_angles = None if plain else tuple(part[:1] for part in rotation)
+    ahead = mask is not None and bool((mask & ~every.tril(S - T)).any())
     # fmt: off
     return {
         "The heads were joined without undoing the transpose: a bare view or reshape mixes the "
@@ -787,6 +982,15 @@ def _csa_mistakes(
         "Only the keys were rotated. A score depends on the distance when the queries are turned "
         "too.":
             made(turn="k", when=not plain),
+        "No rotation was given, and queries and keys were turned all the same. None means: not "
+        "at all.":
+            made(rotation=own_angles, when=plain),
+        "The angles were worked out anew from the places 0, 1, 2. The rotation that is given says "
+        "how far each token is turned; it may stand elsewhere.":
+            made(rotation=own_angles, when=not plain),
+        "All texts were turned by the angles of the first one. With a rotation of shape "
+        "(B, 1, T, K) each text has its own: was it cut?":
+            made(rotation=first_angles, when=not plain and rotation[0].dim() == 4),
         "Everything was rotated twice.":
             made(turns=2, when=not plain),
         "The rotation goes the wrong way, or pairs neighbours. Is cosine first and sine second, "
@@ -797,6 +1001,10 @@ def _csa_mistakes(
         "The mask is upside down: True means allowed, and mix_heads takes it as it came.":
             made(mask=None if mask is None else ~mask, when=mask is not None)
             + made(mask=~every.tril(S - T), when=mask is None),
+        "The mask that was given allows to look ahead, and a causal one came on top of it or in "
+        "its place. Only without a mask is the layer causal.":
+            made(mask=None, when=ahead)
+            + made(mask=mask & every.tril(S - T) if ahead else None, when=ahead),
         "The mask made no difference. It may be given, and then it says who may look at whom.":
             made(mask=None, when=mask is not None),
         "Every token looked at all others, those behind it too. Without a mask the layer is "
@@ -816,8 +1024,12 @@ def _csa_mistakes(
         "exchanged, or one was "
         "used twice.":
             stray,
-        "The layers' biases were left out. A layer is called, it is more than its weight matrix.":
-            made(bias=False, when=layer.output.bias is not None),
+        **{f"{whose} left out. A layer is called, it is more than its weight matrix.":
+            made(without=names, when=layer.output.bias is not None)
+           for whose, names in (
+               ("The layers' biases were", CSA_LAYERS),
+               ("The biases of query, key and value were", CSA_LAYERS[:3]),
+               *((f"The bias of {name} was", (name,)) for name in CSA_LAYERS))},
         "The first head did the work of all.":
             made(mix=lambda q, k, v: _csa_mean_heads(q, k, v, first=True),
                  when=mask is None and own),
@@ -840,6 +1052,13 @@ def _csa_mistakes(
                 for _ in range(remember is not None)),
     }
     # fmt: on
+
+
+def _csa_own_angles(T: int, K: int) -> tuple[Tensor, Tensor]:
+    rates = 1e4 ** -(torch.arange(0, K, 2) / K)
+    angles = torch.arange(float(T)).unsqueeze(-1) * rates
+    signed = torch.cat([-angles, angles], dim=-1)
+    return signed.cos(), signed.sin()
 
 
 def _csa_by_number_of_heads(layer: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
@@ -894,27 +1113,37 @@ def _csa_shared_keys(answer, draw) -> None:
         x,
         "With six heads of queries on two heads of keys it differs from one head at a time.",
     )
-    _csa_compare(
-        layer,
-        x,
-        "With a rotation and a mask of its own for each text it differs from one head at a time.",
-        rotation=_csa_rotation(draw, 2, 1, 5, 4),
-        mask=_csa_mask(draw, 5, 2, 1),
-    )
+    x = torch.randn(6, 5, 10, generator=draw)  # more texts than tokens
+    rotation = _csa_rotation(draw, 6, 1, 5, 4)
+    for what, mask in (("", None), (" and a mask", _csa_mask(draw, 5, 6, 1))):
+        _csa_compare(
+            layer,
+            x,
+            f"With a rotation{what} of its own for each text it differs from one head at a time.",
+            rotation=rotation,
+            mask=mask,
+        )
 
 
-def _csa_other_attend(answer, draw) -> None:
-    """An attend that notes what it gets, and returns what no other would."""
+def _csa_noting(answer, draw) -> tuple[list, nn.Module]:
+    """A layer with an attend that notes what it gets, and returns what no other would."""
     notes = []
 
     def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         notes.append((q, k, mask))
-        if k.shape != q.shape:  # said below
+        if k.shape[:2] != q.shape[:2]:  # said below
             return torch.zeros_like(q)
-        return q + 2 * k + 3 * v
+        if k.shape != q.shape:  # older ones are there too
+            k, v = k.sum(2, keepdim=True), v.sum(2, keepdim=True)
+        return (q + 2 * k + 3 * v).contiguous()
 
     sizes = {"width": 10, "heads": 6, "kv_heads": 2, "head_width": 4}
-    layer = _csa_built(answer, draw, attend, **sizes)
+    return notes, _csa_built(answer, draw, attend, **sizes)
+
+
+def _csa_other_attend(answer, draw) -> None:
+    """Is it called, with as many heads of keys as of queries, and used as it is?"""
+    notes, layer = _csa_noting(answer, draw)
     x, rotation = torch.randn(2, 5, 10, generator=draw), _csa_rotation(draw, 5, 4)
     got = _csa_asked(layer, x, rotation, None, None)
     expect(
@@ -1000,18 +1229,40 @@ def _csa_remembering(answer, draw) -> None:
     )
     _csa_noted(layer, x, rotation, *notes[0])
     _csa_compare_remembered(layer, x, rotation, exchanged, got)
-    for mask in (None, _csa_mask(draw, 6, 2, 1)[:, :, -T:]):
+    each = _csa_mask(draw, 6, 2, 1)[:, :, -T:]
+    one = x[:, :1], _csa_rotation(draw, 2, 1, 1, 4)  # one token of each of two texts
+    single = torch.tensor([[True, False, True, True], [False, True, False, True]])
+    for (tokens, places), mask in (
+        ((x, None), None),
+        ((x, rotation), None),
+        ((x, rotation), each),
+        ((x, rotation), _csa_mask(draw, 6)[-T:]),
+        (one, None),
+        (one, single.view(2, 1, 1, 4)),
+    ):
+        notes.clear()
         try:
-            got = _csa_asked(layer, x, rotation, mask, extended)
+            got = _csa_asked(layer, tokens, places, mask, extended)
         except (RuntimeError, AssertionError) as error:
             if isinstance(error, CheckFailed):
                 raise
+            hand_on = (
+                " A mask that is None can go to mix_heads as None."
+                if mask is None
+                else ""
+            )
+            new = tokens.shape[1]
             raise CheckFailed(
-                "With a `remember` that returns 6 keys and values, 3 of them older, it stops: "
-                "there are more keys than "
-                f"queries then, also in the mask. ({str(error).splitlines()[0][:120]})"
+                f"With a `remember` that returns {new + 3} keys and values, 3 of them older, it "
+                "stops: there are more keys than queries then, also in the mask."
+                f"{hand_on} ({first_line(error)}.)"
             ) from error
-        _csa_compare_remembered(layer, x, rotation, extended, got, mask)
+        expect(
+            bool(notes),
+            "`remember` was given without a rotation, and then it was never called. Neither of "
+            "them depends on the other.",
+        )
+        _csa_compare_remembered(layer, tokens, places, extended, got, mask)
 
 
 def _csa_noted(
@@ -1077,22 +1328,43 @@ def _csa_noted(
 
 
 def _csa_compare_remembered(
-    layer: nn.Module, x: Tensor, rotation: tuple, remember, got: Tensor, mask=None
+    layer: nn.Module,
+    x: Tensor,
+    rotation: tuple | None,
+    remember,
+    got: Tensor,
+    mask=None,
 ) -> None:
     want = _csa_reference(layer, x, rotation, mask, remember)
     if close(got, want):
+        _csa_keeps_precision(got, x)
         return
+    T, S = x.shape[1], remember(*torch.zeros(2, len(x), 2, x.shape[1], 4))[0].shape[2]
+    every = torch.ones(T, S, dtype=torch.bool)
 
     def turned_later(k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         whole_k, whole_v = remember(k, v)
-        if whole_k.shape != k.shape:
+        if rotation is None or whole_k.shape != k.shape:
             return whole_k, whole_v
         again = _csa_turned(whole_k.transpose(1, 2), rotation, 1, "halves")
         return again.transpose(1, 2), whole_v
 
     mistakes = {
         "The keys that remember returned were rotated again. Old keys were turned when they were "
-        "new.": (_csa_reference(layer, x, rotation, mask, turned_later),)
+        "new.": (_csa_reference(layer, x, rotation, mask, turned_later),),
+        "The mask made no difference when `remember` is given"
+        + (" and there is one token." if T == 1 else "."): tuple(
+            _csa_reference(layer, x, rotation, None, remember)
+            for _ in range(mask is not None)
+        ),
+        "When `remember` is given every token looked at all keys, those of later tokens too. The "
+        "layer stays causal.": tuple(
+            _csa_reference(layer, x, rotation, every, remember)
+            for _ in range(mask is None)
+        ),
+        "When `remember` is given and there is one token, the rotation made no difference.": tuple(
+            _csa_reference(layer, x, None, mask, remember) for _ in range(T == 1)
+        ),
     } | _csa_mistakes(layer, x, rotation, mask, remember)
     _attend_diagnose(
         got,
@@ -1104,6 +1376,53 @@ def _csa_compare_remembered(
     )
 
 
+def _csa_other_attend_in_use(answer, draw) -> None:
+    """The same with a mask that is given, and with older keys."""
+    notes, layer = _csa_noting(answer, draw)
+    x, rotation = torch.randn(2, 5, 10, generator=draw), _csa_rotation(draw, 5, 4)
+    past = torch.randn(2, 2, 2, 3, 4, generator=draw)
+
+    def extended(k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+
+    def summed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return q + (2 * k + 3 * v).sum(1, keepdim=True)
+
+    given = torch.rand(5, 5, generator=draw) < 0.5
+    late, wide = (
+        torch.ones(5, 8, dtype=torch.bool).tril(3),
+        torch.rand(5, 8, generator=draw) < 0.5,
+    )
+    for what, mask, remember, want in (
+        ("the mask that was given", given, None, given),
+        (
+            "a causal mask for older keys too, when `remember` is given",
+            None,
+            extended,
+            late,
+        ),
+        ("the mask that was given, when `remember` is given", wide, extended, wide),
+    ):
+        notes.clear()
+        got = _csa_asked(layer, x, rotation, mask, remember)
+        expect(
+            bool(notes)
+            and notes[0][2] is not None
+            and notes[0][2].shape[-2:] == want.shape
+            and bool((notes[0][2] == want).all()),
+            f"The layer's own attend should get {what}, and it got another one or none. mix_heads "
+            "sees to that, whichever attend it is.",
+        )
+        mix = summed if remember else lambda q, k, v: q + 2 * k + 3 * v
+        right = _csa_reference(layer, x, rotation, mask, remember, mix=mix)
+        size = right.abs().max()
+        expect(
+            close(got / size, right / size),
+            f"Built with an attend of its own, which gets {what}, the layer gives another result "
+            "than one head at a time.",
+        )
+
+
 def _csa_gradients(answer, draw) -> None:
     sizes = {"width": 10, "heads": 6, "kv_heads": 2, "head_width": 4, "bias": True}
     layer = _csa_built(answer, draw, **sizes).double().requires_grad_()
@@ -1112,6 +1431,7 @@ def _csa_gradients(answer, draw) -> None:
     weights = torch.randn(2, 5, 10, generator=draw, dtype=torch.float64)
     got = layer(x, rotation)
     want = _csa_reference(layer, x, rotation)
+    _csa_keeps_precision(got, x)
     expect(
         close(got, want),
         "With weights and x in double precision it differs from one head at a time.",

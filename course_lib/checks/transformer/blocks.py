@@ -6,6 +6,7 @@ inputs.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 
@@ -40,6 +41,20 @@ def _piece_diagnose(
     """As diagnose; the table of mistakes is made only when it is needed."""
     if not close(got, want, rtol):
         diagnose(got, want, mistakes(), otherwise, rtol)
+
+
+def _piece_is_random(module: nn.Module, x: Tensor) -> None:
+    """Fail if one and the same input gives different numbers twice."""
+    with torch.no_grad():
+        first, again = module(x), module(x)
+    expect(
+        not isinstance(first, Tensor)
+        or not isinstance(again, Tensor)
+        or first.shape != again.shape
+        or close(first, again),
+        "The result is random: the same vectors give different numbers when asked twice. Is there "
+        "a dropout, or a layer that is made anew in forward?",
+    )
 
 
 # --- RMSNorm ------------------------------------------------------------------------------------
@@ -78,10 +93,21 @@ def _rms_norm_with(
     )
     norm = answer(config)
     own = getattr(norm, "weight", None)
+    extra = sorted(set(norm.state_dict()) - {"weight"}) if own is not None else []
+    expect(
+        not extra,
+        f"There is more to load than `weight`: {', '.join(extra)}. __init__ was given, and RMSNorm "
+        "has nothing else to learn.",
+    )
     expect(
         isinstance(own, nn.Parameter) and own.shape == weight.shape,
         "RMSNorm should have one weight for each of the D numbers, an nn.Parameter called "
         "`weight`. The lines of __init__ were given: did one get lost?",
+    )
+    expect(
+        bool((own == 1).all()),
+        "A fresh RMSNorm has weights other than 1. The lines of __init__ were given: ones, so that "
+        "at first it only normalises.",
     )
     with torch.no_grad():
         own.copy_(weight)
@@ -127,8 +153,13 @@ def _rms_norm_on_paper(answer) -> None:
     # fmt: on
     for numbers, eps, otherwise in steps:
         weight = torch.tensor(numbers)
-        got = ask_tensor(
-            _rms_norm_with(answer, weight, eps), x, shape=(2, 2, 3), shapes=shapes
+        norm = _rms_norm_with(answer, weight, eps)
+        own = norm.weight
+        got = ask_tensor(norm, x, shape=(2, 2, 3), shapes=shapes)
+        expect(
+            norm.weight is own and torch.equal(own, weight),
+            "The weight is overwritten in forward. It is made once, in __init__, and what it "
+            "learned would be lost.",
         )
         first = ", ".join(f"{number:.3g}" for number in got[0, 0].tolist())
         _piece_diagnose(
@@ -168,7 +199,8 @@ def _rms_norm_mistakes(
                      *(x / ((square + c).sqrt() + d) for c in (0, 1e-5) for d in (1e-8, 1e-6))),
         "eps is used as a lower bound. It should be added for every vector, not only for small "
         "ones.":
-            weighted(x / square.clamp(min=eps).sqrt(), x / plain.clamp(min=eps)),
+            weighted(x / square.clamp(min=eps).sqrt(), x / plain.clamp(min=eps),
+                     x * math.sqrt(D) / total.sqrt().clamp(min=eps)),
         "eps is added in another place than to the mean square (to the numbers, to their sum), or "
         "it is squared.":
             weighted(x / ((total + eps) / D).sqrt(), x / (square + D * eps).sqrt(),
@@ -454,6 +486,11 @@ def _swiglu_layers(mlp: nn.Module, config: transformer.Config) -> None:
             "nn.Linear has a bias unless told otherwise; all three layers follow config.bias, and "
             "no other setting.",
         )
+    frozen = [name for name, own in mlp.named_parameters() if not own.requires_grad]
+    expect(
+        not frozen,
+        f"{', '.join(frozen)} is frozen (requires_grad is False), so it would never be trained.",
+    )
     expect(
         len({id(mlp.gate.weight), id(mlp.up.weight), id(mlp.down.weight)}) == 3,
         "Two of the three layers share their weights: they are one layer under two names, and "
@@ -634,6 +671,7 @@ def _swiglu_on_paper(answer) -> None:
             "number by number (no matrix product); down reads what comes of it.",
         )
         raise
+    _piece_is_random(mlp, torch.ones(4, 16, 2))
     said = " and ".join(f"{number:.3g}" for number in got.flatten().tolist())
     _piece_diagnose(
         got,
@@ -653,11 +691,11 @@ def _swiglu_on_random_numbers(answer, draw: torch.Generator) -> None:
     }
     mlp.load_state_dict(weights)
     x = torch.randn(2, 6, 5, generator=draw).mT  # not in one piece in memory
-    first, again = (ask_tensor(mlp, x, shape=(2, 5, 6)) for _ in range(2))
+    first = ask_tensor(mlp, x, shape=(2, 5, 6))
+    _piece_is_random(mlp, x)
     expect(
-        close(first, again),
-        "The same vectors give different numbers when asked twice. Is there a dropout, or a layer "
-        "that is made anew in forward?",
+        close(ask_tensor(mlp.eval(), x, shape=(2, 5, 6)), first),
+        "After eval() it gives other numbers. An MLP does the same in training and in use.",
     )
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in weights.items()}
     leaf = x.clone().requires_grad_()
@@ -740,15 +778,32 @@ def Block(answer, draw):
     _block_hands_on(answer)
     x = torch.randn(2, 3, 4, generator=draw).mT  # not in one piece in memory
     block = _block_with(answer, *torch.randn(4, 3, generator=draw))
-    for numbers in (x, x[:1], x[:, :1], x.double()):
+    for numbers in (x, x[:1], x[:, :1], x.double() / 3):
         shape = tuple(numbers.shape)
+        got = ask_tensor(block.to(numbers.dtype), numbers, shape=shape)
         _piece_diagnose(
-            ask_tensor(block.to(numbers.dtype), numbers, shape=shape),
+            got,
             _block_slowly(block, numbers),
             functools.partial(_block_mistakes, block, numbers),
             f"On random vectors of shape {shape} it differs from the same steps done one by one; "
             "on paper it was right. Is every token and every text treated alike?",
         )
+        expect(
+            got.dtype == numbers.dtype,
+            f"{str(numbers.dtype)[6:]} goes in and {str(got.dtype)[6:]} comes out. The stream "
+            "keeps its type.",
+        )
+        expect(
+            close(ask_tensor(block.eval(), numbers, shape=shape), got),
+            "After eval() it gives other numbers. A block does the same in training and in use.",
+        )
+        block.train()
+    off = (got - _block_slowly(block, numbers)).abs().max()
+    expect(
+        bool(off < 1e-9),
+        f"In double precision it is off by {off:.0e}. Does the stream go through a smaller type?",
+    )
+    _block_far_out(answer)
     _block_gradients(block.float(), x, torch.randn(2, 4, 3, generator=draw))
 
 
@@ -774,7 +829,8 @@ class _BlockAttention(_BlockNorm):
         expect(
             not more and not options,
             "Attention is handed more than it takes, or something under another name. It takes the "
-            "normed stream, rotation (a pair, in one piece), mask and remember.",
+            "normed stream, rotation, mask and remember. rotation is a pair that goes on in one "
+            "piece, or None.",
         )
         self.notes.append((rotation, mask, remember))
         return (x * self.weight + 1).cumsum(dim=1)
@@ -789,7 +845,7 @@ class _BlockMLP(_BlockNorm):
             "The MLP is handed more than the normed stream. It looks at no other token, so it "
             "needs no rotation, no mask and no memory.",
         )
-        return (x * self.weight + 1).square()
+        return (x * self.weight + 1).square() - 2
 
 
 def _block_with(
@@ -836,7 +892,7 @@ def _block_slowly(block: nn.Module, x: Tensor) -> Tensor:
             for token in text:
                 total += token[d] * first * mix + 1
                 middle = token[d] + total
-                token[d] = middle + (middle * second * last + 1) ** 2
+                token[d] = middle + (middle * second * last + 1) ** 2 - 2
     return torch.tensor(stream, dtype=torch.float64)
 
 
@@ -857,6 +913,28 @@ def _block_mistakes(
 
     def then(stream: Tensor) -> Tensor:
         return stream + mlp(norm2(stream))
+
+    def scaled(c: float) -> tuple[Tensor, ...]:
+        half, less = middle * c, x + said * c
+        return (
+            (half + mlp(norm2(half))) * c,
+            then(half),
+            right * c,
+            middle + last * c,
+            then(less),
+            less + mlp(norm2(less)) * c,
+        )
+
+    def bent(form: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+        stream, sum_ = form(middle), x + form(said)
+        return (
+            form(right),
+            middle + form(last),
+            then(sum_),
+            then(stream),
+            form(then(stream)),
+            sum_ + form(mlp(norm2(sum_))),
+        )
 
     # fmt: off
     return {
@@ -911,11 +989,19 @@ def _block_mistakes(
         "What attention said is added twice: it is in the first sum already.":
             (right + said, then(middle + said)),
         "There is a norm too many: the stream that comes out goes on as it is.":
-            (norm(right), norm2(right), then(x + mix(norm(norm(x)))),
+            (norm(right), norm2(right)),
+        "What attention or the MLP reads is normed twice. Once is enough.":
+            (then(x + mix(norm(norm(x)))), then(x + mix(norm2(norm(x)))),
              middle + mlp(norm2(norm2(middle))), middle + mlp(norm2(norm(middle)))),
         "The sums are halved or scaled. The stream only has something added to it.":
-            (((s := middle / 2) + mlp(norm2(s))) / 2, then(middle / 2), right / 2,
-             then(middle / math.sqrt(2)), middle + last / 2, then(x + said / 2)),
+            (*scaled(0.5), *scaled(math.sqrt(0.5))),
+        "Attention's step is done twice. One block asks it once.":
+            then(middle + mix(norm(middle))),
+        "The MLP's step is done twice. One block asks it once.":
+            then(right),
+        "A relu, an abs or a clamp is at work. What parts say is added as it is, below 0 too, and "
+        "the stream goes on as it is.":
+            (*bent(torch.relu), *bent(torch.abs)),
         "Something is subtracted; the stream only has something added to it.":
             (then(x - said), middle - last, (s := x - said) - mlp(norm2(s))),
         "Something is multiplied; the stream only has something added to it.":
@@ -932,75 +1018,133 @@ def _block_mistakes(
     # fmt: on
 
 
+def _block_ask(block: nn.Module, x: Tensor, *more) -> Tensor:
+    """Call a block; rotation taken apart and x changed in place are named."""
+    before = x.clone()
+    try:
+        got = block(x, *more)
+    except TypeError as error:
+        taken_apart = ("unpack", "after * must be", "not subscriptable", "not iterable")
+        expect(
+            not any(words in str(error) for words in taken_apart),
+            f"It stops with TypeError: {error}. rotation may be None, and it goes on in one "
+            "piece, as it came.",
+        )
+        raise
+    expect(
+        unchanged(before, x),
+        "It changed its own input in place (+=, a name ending in _). The gradient still needs the "
+        "old numbers and would be spoilt: give the sum a name.",
+    )
+    return got
+
+
 def _block_on_paper(answer) -> None:
-    rows = [[2.0, 0.5], [1.0, 1.0], [3.0, -1.0], [0.5, 2.0]]
+    rows = [[2.0, 0.5], [1.0, 1.0], [3.0, -1.0], [0.5, -0.5]]
     block = _block_with(answer, *torch.tensor(rows))
     x = torch.tensor([[[1.0, -3.0]]])
     shapes = {
         (2,): "squeeze() without a dimension removes every dimension of size 1.",
     }
+    _block_ask(block, x)
+    _piece_is_random(block, torch.ones(4, 16, 2))
     got = ask_tensor(block, x, shape=(1, 1, 2), shapes=shapes)
+    want = torch.tensor([[[51.0, -4.9375]]])
+    steps = (
+        "norms that double and treble, an attention that adds 1, and an MLP that halves",
+        "norms that halve and turn the sign, an attention that adds 1, and an MLP that halves and "
+        "turns the sign",
+    )
+    off = 0 if not close(got[..., 0], want[..., 0]) else 1  # the first that differs
     _piece_diagnose(
         got,
-        torch.tensor([[[53.0, 60.5]]]),
+        want,
         functools.partial(_block_mistakes, block, x),
-        "With norms that double and treble, an attention that adds 1, and an MLP that halves, adds "
-        f"1 and squares, the number 1 should become 53; yours becomes {got[0, 0, 0].item():.4g}. "
-        "Write down what each part reads.",
+        f"With {steps[off]}, adds 1, squares and takes 2 away, the number {x[0, 0, off]:g} should "
+        f"become {want[0, 0, off]:.4g}; yours becomes {got[0, 0, off].item():.4g}. Write down what "
+        "each part reads.",
+    )
+
+
+def _block_far_out(answer) -> None:
+    ones = torch.ones(2)
+    block = _block_with(answer, ones, ones, ones, torch.tensor([0.0, 1.0]))
+    x = torch.tensor([[[-1e6, 1e6]]])
+    got = ask_tensor(block, x, shape=(1, 1, 2))
+    expect(
+        close(got, _block_slowly(block, x)),
+        f"Large numbers ({x[0, 0, 0]:g} and {x[0, 0, 1]:g}) come out as {got[0, 0, 0]:g} and "
+        f"{got[0, 0, 1]:g}. Is something clamped? The stream goes on as it is.",
     )
 
 
 def _block_hands_on(answer) -> None:
     """Everything that attention is given, and whether it is asked once."""
     ones = torch.ones(2)
-    x = torch.ones(2, 3, 2)
-    given = {
-        "rotation": (torch.rand(3, 2), torch.rand(3, 2)),
-        "mask": torch.rand(3, 3) < 0.5,
-        "remember": _block_remembers,
-    }
-    for missing in ((), ("rotation",), ("mask",), ("remember",), tuple(given)):
-        block = _block_with(answer, ones, ones, ones, ones)
-        options = {
-            name: None if name in missing else thing for name, thing in given.items()
+    block = _block_with(answer, ones, ones, ones, ones)
+    for T, training in ((3, True), (1, True), (6, False)):
+        given = {
+            "rotation": (torch.rand(T, 2), torch.rand(T, 2)),
+            "mask": torch.rand(T, T) < 0.5,
+            "remember": _block_remembers,
         }
-        if len(missing) == 3:
-            ask(block, x)
-        else:
-            ask(block, x, *options.values())
-        expect(
-            len(block.attention.notes) == 1,
-            f"Attention is asked {len(block.attention.notes)} times in one pass. Once is enough, "
-            "and with a memory each token would be remembered twice: give the result a name.",
-        )
-        received = dict(zip(given, block.attention.notes[0], strict=True))
-        for name, want in options.items():
-            got = received[name]
-            if _block_same(got, want):
-                continue
-            instead = [
-                other
-                for other, thing in options.items()
-                if other != name and thing is not None and _block_same(got, thing)
-            ]
-            if instead:
-                raise CheckFailed(
-                    f"Attention receives {instead[0]} where {name} belongs. In which order, or by "
-                    "which names, are they handed on?"
-                )
-            if got is None:
-                raise CheckFailed(
-                    f"{name} does not reach attention. The block needs rotation, mask and remember "
-                    "for nothing but handing them on, all three, as they came."
-                )
+        block.train(training)
+        # all, none, two of them, one of them
+        names = tuple(given)
+        few = [names, (), *itertools.combinations(names, 2)]
+        for chosen in (*few, *itertools.combinations(names, 1)):
+            options = {
+                name: thing if name in chosen else None for name, thing in given.items()
+            }
+            _block_handed(block, torch.ones(2, T, 2), options)
+
+
+def _block_handed(block: nn.Module, x: Tensor, options: dict[str, object]) -> None:
+    """One pass with these options: does attention receive them?"""
+    block.attention.notes.clear()
+    _block_ask(
+        block,
+        x,
+        *(options.values() if any(o is not None for o in options.values()) else ()),
+    )
+    expect(
+        len(block.attention.notes) == 1,
+        f"Attention is asked {len(block.attention.notes)} times in one pass. Once is enough, "
+        "and with a memory each token would be remembered twice: give the result a name.",
+    )
+    received = dict(zip(options, block.attention.notes[0], strict=True))
+    for name, want in options.items():
+        got = received[name]
+        if _block_same(got, want):
+            continue
+        instead = [
+            other
+            for other, thing in options.items()
+            if other != name and thing is not None and _block_same(got, thing)
+        ]
+        if instead:
             raise CheckFailed(
-                f"Attention receives another {name} than the block was given"
-                f"{' (it was given None)' if want is None else ''}. Hand it on as it came."
+                f"Attention receives {instead[0]} where {name} belongs. In which order, or by "
+                "which names, are they handed on?"
             )
+        if got is None:
+            others = [other for other, thing in options.items() if thing is not None]
+            raise CheckFailed(
+                f"{name} does not reach attention (given: {', '.join(others)}; {x.shape[1]} "
+                f"token(s); {'training' if block.training else 'eval()'}). The block hands on "
+                "rotation, mask and remember as they came, each on its own and always."
+            )
+        raise CheckFailed(
+            f"Attention receives another {name} than the block was given"
+            f"{' (it was given None)' if want is None else ''}. Hand it on as it came."
+        )
 
 
 def _block_remembers(k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    return k, v
+    raise CheckFailed(
+        "The block calls remember itself. Keys and values are attention's; the block only hands "
+        "remember on."
+    )
 
 
 def _block_same(got: object, want: object) -> bool:
@@ -1012,7 +1156,7 @@ def _block_same(got: object, want: object) -> bool:
 def _block_gradients(block: nn.Module, x: Tensor, push: Tensor) -> None:
     def twin(leaf: Tensor) -> Tensor:
         middle = leaf + (leaf * own[0] * own[1] + 1).cumsum(1)
-        return middle + (middle * own[2] * own[3] + 1).square()
+        return middle + (middle * own[2] * own[3] + 1).square() - 2
 
     parts = ("attention_norm", "attention", "mlp_norm", "mlp")
     own = [
@@ -1022,8 +1166,8 @@ def _block_gradients(block: nn.Module, x: Tensor, push: Tensor) -> None:
     (twin(leaf) * push).sum().backward()
     expect(
         close(ask_gradient(block, x, push), leaf.grad, rtol=1e-3, atol=1e-3),
-        "The values are right, but the gradient is not. Was the stream, or what attention said, "
-        "detached? Through the sums the gradient reaches the first block undamped.",
+        "The values are right, but the gradient is not. Was the stream, what attention said, or what "
+        "a part reads, detached? Through the sums the gradient reaches the first block undamped.",
     )
     weights = [getattr(block, part).weight for part in parts]
     result = (block(x) * push).sum()

@@ -4,6 +4,7 @@ Each begins with numbers worked out on paper and the results that known mistakes
 then goes on to random inputs and to the edges. The answers that prove them are in `tests/answers/`.
 """
 
+import contextlib
 import inspect
 import math
 import re
@@ -13,6 +14,7 @@ from numbers import Integral
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from course_lib import attention, bpe
 from course_lib.checks.asking import (
@@ -37,6 +39,8 @@ from course_lib.checks.harness import check
 def merge_pair(answer, draw):
     _merge_pair_on_paper(answer)
     _merge_pair_at_the_edges(answer)
+    _merge_pair_keeps_apart(answer)
+    _merge_pair_at_length(answer, draw)
     for size, kinds, kind in ((9, 2, tuple), (12, 3, list), (30, 2, list)):
         # beyond 256 Python makes a new object for each number: equal, but not identical
         steps = torch.arange(kinds) * 1000 + 300
@@ -77,7 +81,8 @@ _MERGE_PAIR_PAPER = (
         (5, 9, 9, 1, 1): "The last id stands there twice. Is it added after the loop although the "
             "loop has added it already?",
         (5, 9, 1, 2, 1): "The second pair, right behind the first, was left alone. Does the search "
-            "stop after one merge, or go on one place too late?",
+            "stop after one merge, or go on one place too late? (In a text with blanks around the "
+            "ids, two neighbouring matches share a blank.)",
         (5, 1, 2, 9, 1): "Only the pair furthest to the right was joined. Wherever the pair stands "
             "it is to be joined.",
         (5, 9, 9, 9, 9, 9): "Single ids were exchanged: every 1 and every 2. Only a 1 with a 2 "
@@ -205,6 +210,19 @@ def _merge_pair_at_the_edges(answer) -> None:
             got == given,
             f"In {given} there is no pair (1, 2), so the same ids are wanted; it gives {got}.",
         )
+    for pair in ((5, 0), (0, 4)):
+        got = _merge_pair_ask(answer, [4, 5], pair, 9)
+        expect(
+            got == [4, 5],
+            f"In [4, 5] there is no pair {pair}, and it gives {got}. Does a 0 stand in for what is "
+            "not there, before the first id or behind the last? 0 is an id like any other.",
+        )
+    for given in ((3, 4), (4,), ()):  # a list is wanted here too
+        got = _merge_pair_ask(answer, given, (1, 2), 9)
+        expect(
+            got == list(given),
+            f"In {given} there is no pair (1, 2), so the same ids are wanted; it gives {got}.",
+        )
     got = _merge_pair_ask(answer, [4], (4, 4), 9)
     expect(
         got == [4],
@@ -219,11 +237,37 @@ def _merge_pair_at_the_edges(answer) -> None:
     )
 
 
+def _merge_pair_keeps_apart(answer) -> None:
+    first = _merge_pair_ask(answer, [7, 1, 2], (1, 2), 9)
+    second = _merge_pair_ask(answer, [5, 6], (1, 2), 9)
+    expect(
+        first is not second and first == [7, 9],
+        "Every call returns the same list, so the first result changed with the second call. Make "
+        "a new list inside the function, neither outside it nor as a default argument.",
+    )
+
+
+def _merge_pair_at_length(answer, draw) -> None:
+    """Some hundred ids with dozens of places to join."""
+    ids = (1 + torch.randint(2, (300,), generator=draw)).tolist()
+    got, want = (
+        _merge_pair_ask(answer, ids, (1, 2), 9),
+        _merge_pair_in_a_text(ids, (1, 2), 9),
+    )
+    expect(
+        got == want,
+        f"Short lists come out right, and one of 300 ids does not: the pair stands there "
+        f"{want.count(9)} times, and the new id came back {got.count(9)} times among {len(got)} "
+        "ids. Is the number of rounds, merges or places limited?",
+    )
+
+
 def _merge_pair_ask(
     answer: Callable, ids: list | tuple, pair: tuple[int, int], new_id: int
 ) -> list:
     """The answer's new list, once it is a list, a new one, and of whole numbers."""
-    given = f"For {ids} with pair {pair}"
+    shown = ids if len(ids) < 40 else f"{len(ids)} ids"
+    given = f"For {shown} with pair {pair}"
     ids = ids[:]  # what an answer does to its input stays here
     try:
         got = ask(_merge_pair_watched(answer, given), ids, pair, new_id)
@@ -240,6 +284,13 @@ def _merge_pair_ask(
     except RecursionError as error:
         raise CheckFailed(
             f"{given} it calls itself again and again without an end. When is nothing left to do?"
+        ) from error
+    except AssertionError as error:
+        if isinstance(error, CheckFailed):
+            raise
+        raise CheckFailed(
+            f"{given} an assert inside it fails ({first_line(error)}). That input is allowed: any "
+            "list or tuple of ids, an empty one too."
         ) from error
     except ValueError as error:
         if "range(0, 256)" in str(error):
@@ -321,6 +372,8 @@ def rotate(answer, draw):
         ((2, 3, 5, 8), (1, 5, 4), "cos and sin of shape (1, T, K) serve all texts and all heads"),
         ((4, 3, 2, 6), (4, 1, 2, 3), "cos and sin of shape (B, 1, T, K) give each text its own"),
         ((3, 4, 10), (4, 5), "x has three dimensions and cos and sin two"),
+        ((3, 4, 10), (3, 4, 5), "x, cos and sin have the same three dimensions"),
+        ((2, 3, 4, 6), (2, 3, 4, 3), "cos and sin of shape (B, H, T, K) give each head its own"),
         ((2, 4, 3, 5, 6), (5, 3), "x has five dimensions and cos and sin two"),
         ((1, 4, 1, 2), (1, 1), "there is one token and one pair"),
         ((1, 1, 1, 2), (1, 1), "there is a single text, head, token and pair"),
@@ -340,11 +393,12 @@ def rotate(answer, draw):
             got.dtype == x.dtype,
             f"x of {x.dtype} comes back as {got.dtype}. It should keep its precision.",
         )
-    quarter = _rotate_waves(torch.tensor([[math.pi / 2]]))
+    quarter = torch.tensor([[0.0, 0.0]]), torch.tensor([[-1.0, 1.0]])
     got = _rotate_ask(answer, torch.tensor([[1.0, 0.0]]), *quarter, "K is 2")
     expect(
         close(got, torch.tensor([[0.0, 1.0]])),
-        f"(1, 0) turned by a quarter should become (0, 1), and becomes {got[0].tolist()}.",
+        f"(1, 0) turned by a quarter should become (0, 1), and becomes {got[0].tolist()}. The "
+        "cosine is 0 there, so nothing may be divided by it.",
     )
     x, angles = _rotate_drawn((2, 3, 5, 8), (5, 4), draw)
     weights = torch.randn(x.shape, generator=draw)
@@ -354,7 +408,9 @@ def rotate(answer, draw):
         close(gradient, _rotate_complex(weights, -angles)),
         "The values are right, but the gradient is not: was a part of x detached or rounded?",
     )
-    x, angles = x.double(), angles.double()
+    x, angles = (
+        torch.rand(y.shape, generator=draw, dtype=torch.float64) for y in (x, angles)
+    )
     got = _rotate_ask(
         answer, x, *_rotate_waves(angles), "everything is in double precision"
     )
@@ -417,7 +473,15 @@ def _rotate_ask(
         return got
 
     # fmt: off
-    shapes = {
+    elsewhere = {
+        (*shape[:d], 2 * shape[d], *shape[d + 1:-1], half):
+            "The halves were joined along another dimension than the last. torch.cat needs dim=-1."
+        for d in range(len(shape) - 1)
+    }
+    shapes = elsewhere | {
+        (*shape[:-1], shape[-2]):
+            "That is what a product of matrices (@) gives; here numbers are multiplied one by one "
+            "(*).",
         (*shape[:-1], half):
             "Only one half of the numbers came back, or both were added up. The last dimension "
             "holds both halves side by side.",
@@ -432,11 +496,45 @@ def _rotate_ask(
     try:
         return ask_tensor(seen, x, cos, sin, shape=shape, shapes=shapes)
     except (RuntimeError, IndexError, ValueError) as error:
-        if likely := _rotate_clash(first_line(error), x, what):
+        if likely := _rotate_joined_elsewhere(answer, x, cos, sin) or _rotate_clash(
+            first_line(error), x, what
+        ):
             raise CheckFailed(
                 f"{likely} (x: {shape}, cos and sin: {tuple(cos.shape)}.)"
             ) from error
         raise
+
+
+class _Joins(TorchFunctionMode):
+    """Notes the shapes that torch.cat makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def __torch_function__(self, function, types, arguments=(), options=None):
+        result = function(*arguments, **(options or {}))
+        if function.__name__ in ("cat", "concat", "concatenate"):
+            self.shapes.append(tuple(result.shape))
+        return result
+
+
+def _rotate_joined_elsewhere(answer, x: Tensor, cos: Tensor, sin: Tensor) -> str | None:
+    """Shapes clashed: did halves of x become longer instead of wide again?"""
+    with _Joins() as joins, contextlib.suppress(Exception):
+        answer(x, cos, sin)
+    half = x.shape[-1] // 2
+    taller = [
+        shape
+        for shape in joins.shapes
+        if shape[-1] == half and math.prod(shape) == x.numel() and len(shape) == x.dim()
+    ]
+    if not taller:
+        return None
+    return (
+        f"The halves were joined along another dimension than the last, into shape {taller[0]}. "
+        "torch.cat needs dim=-1."
+    )
 
 
 def _rotate_clash(said: str, x: Tensor, what: str) -> str | None:
@@ -452,6 +550,11 @@ def _rotate_clash(said: str, x: Tensor, what: str) -> str | None:
             return (
                 f"A half of x is {half} numbers wide while cos and sin are {K} wide, since they "
                 "hold every cosine and sine twice. Only what is equally wide can be multiplied."
+            )
+        if str(math.prod(x.shape[:-1])) in re.findall(r"\d+", said) and x.dim() > 2:
+            return (
+                f"x was flattened to rows (reshape or flatten), and where {what} its tokens no "
+                "longer line up with cos and sin."
             )
         return (
             f"Sizes do not fit in a product where {what}. Shapes line up on the right, and there "
@@ -565,7 +668,8 @@ def _rotate_mistakes(x: Tensor, angles: Tensor) -> dict[str, tuple[Tensor, ...]]
         "The order of the numbers was reversed (flip), so the first is paired with the last. The "
         "partner stands half the width further on.":
             (by(x.flip(-1)), x * cos + x.flip(-1) * both(s, s)),
-        "Each number meets itself, not its partner: x is multiplied by both cos and sin.":
+        "Each number meets itself, not its partner. Was x multiplied by both cos and sin as it is, "
+        "or rolled by its whole width? Is the step half the width of this x?":
             (by(x), x * cos + x * sin.roll(half, dims=-1), x * cos - x * sin),
         "Each number was shifted through the whole tensor, over the ends of its row. Tell roll "
         "which dimension: the last (-1).":
@@ -614,6 +718,8 @@ def _rotate_mistakes(x: Tensor, angles: Tensor) -> dict[str, tuple[Tensor, ...]]
             (with_angles(angles.flip(-2)),),
         "All texts are turned by the angles of the first text. In this form each text has its own.":
             (with_angles(angles[:1]),) if x.dim() > 2 else (),
+        "All heads are turned by the angles of the first head. In this form each has its own.":
+            (with_angles(angles[:, :1]),) if x.dim() == 4 else (),
         "The angles were worked out anew from the places 0, 1, 2. `cos` and `sin` say how far each "
         "token is turned; it may stand elsewhere.":
             (with_angles(places), with_angles(1 + places)),

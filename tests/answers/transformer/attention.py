@@ -337,7 +337,7 @@ def mask_of_the_texts_with_one_dimension_more(q, k, v, mask):
     return _attend_mixed(_attend_scores(q, k), v, mask.unsqueeze(1))
 
 
-@battery.wrong("attend", says="stopped with")
+@battery.wrong("attend", says="squeezed away")
 def mask_squeezed(q, k, v, mask):
     return _attend_mixed(
         _attend_scores(q, k), v, mask.squeeze(1) if mask.dim() == 4 else mask
@@ -464,7 +464,7 @@ def one_minus_the_mask(q, k, v, mask):
     return softmax(_attend_scores(q, k).masked_fill(1 - mask, -math.inf)) @ v
 
 
-@battery.wrong("attend", says="line up on the right")
+@battery.wrong("attend", says="All dimensions of k")
 def all_dimensions_turned(q, k, v, mask):
     return _attend_mixed(q @ k.T, v, mask)
 
@@ -527,6 +527,197 @@ def by_the_one_for_a_single_query(q, k, v, mask):
 @battery.wrong("attend", says="calls course_lib's own")
 def attend_by_the_librarys(q, k, v, mask):
     return library_attention.attend(q, k, v, mask)
+
+
+def _attend_by_powers(scores, v, top):
+    powers = (scores - top).exp()
+    return powers / powers.sum(-1, keepdim=True) @ v
+
+
+@battery.wrong("attend", says="other queries, heads or texts")
+def maximum_of_all_scores(q, k, v, mask):
+    scores = _attend_scores(q, k).masked_fill(~mask, -math.inf)
+    return _attend_by_powers(scores, v, scores.max())
+
+
+@battery.wrong("attend", says="other queries, heads or texts")
+def maximum_of_each_head(q, k, v, mask):
+    scores = _attend_scores(q, k).masked_fill(~mask, -math.inf)
+    return _attend_by_powers(scores, v, scores.amax((-2, -1), keepdim=True))
+
+
+@battery.wrong("attend", says="other queries, heads or texts")
+def maximum_of_each_text(q, k, v, mask):
+    scores = _attend_scores(q, k).masked_fill(~mask, -math.inf)
+    return _attend_by_powers(scores, v, scores.amax((1, 2, 3), keepdim=True))
+
+
+@battery.wrong("attend", says="float32 give torch.float64")
+def attend_in_double_for_good(q, k, v, mask):
+    scores = _attend_scores(q.double(), k.double())
+    return _attend_mixed(scores, v.double(), mask)
+
+
+@battery.wrong("attend", says="float32 give torch.float64")
+def bias_from_numpy(q, k, v, mask):
+    bias = torch.from_numpy(np.where(mask.numpy(), 0.0, -np.inf))
+    weights = (_attend_scores(q, k) + bias).softmax(-1)
+    return weights @ v.to(weights.dtype)
+
+
+@battery.wrong("attend", says="causal mask was made")
+def causal_for_as_many_keys_as_queries(q, k, v, mask):
+    if q.shape[2] == k.shape[2]:
+        mask = causal_mask(q.shape[2], k.shape[2])
+    return _attend_mixed(_attend_scores(q, k), v, mask)
+
+
+@battery.wrong("attend", says="Rows and columns of the mask")
+def square_mask_turned(q, k, v, mask):
+    if q.shape[2] == k.shape[2] > 2:
+        mask = mask.mT
+    return _attend_mixed(_attend_scores(q, k), v, mask)
+
+
+@battery.wrong("attend", says="Rows and columns of the mask")
+def mask_transposed(q, k, v, mask):
+    return _attend_mixed(_attend_scores(q, k), v, mask.mT)
+
+
+@battery.wrong("attend", says="mask of one of them")
+def first_texts_mask_for_a_single_query(q, k, v, mask):
+    if q.shape[2] == 1 and mask.dim() == 4:
+        mask = mask[0, 0]
+    return _attend_mixed(_attend_scores(q, k), v, mask)
+
+
+@battery.wrong("attend", says="half precision")
+def lowest_number_of_float32(q, k, v, mask):
+    scores = _attend_scores(q, k)
+    return scores.masked_fill(~mask, torch.finfo(torch.float32).min).softmax(-1) @ v
+
+
+@battery.wrong("attend", says="half precision")
+def a_number_for_float32_alone(q, k, v, mask):
+    return softmax(_attend_scores(q, k).masked_fill(~mask, -3e38)) @ v
+
+
+@battery.wrong("attend", says="half precision")
+def bias_in_single(q, k, v, mask):
+    bias = torch.zeros(mask.shape).masked_fill(~mask, -math.inf)
+    return softmax(_attend_scores(q, k) + bias) @ v
+
+
+@battery.wrong("attend", says="float16 give torch.float32")
+def half_precision_widened(q, k, v, mask):
+    kind = torch.promote_types(q.dtype, torch.float32)
+    scores = _attend_scores(q, k).masked_fill(~mask, -math.inf)
+    return scores.softmax(-1, dtype=kind) @ v.to(kind)
+
+
+@battery.wrong("attend", says="Rows of the scores are queries")
+def mask_cut_for_more_queries_than_keys(q, k, v, mask):
+    S = k.shape[2]
+    if q.shape[2] > S:
+        mask = mask[..., :S, :S]
+    return _attend_mixed(_attend_scores(q, k), v, mask)
+
+
+@battery.wrong("attend", says="Rows of the scores are queries")
+def mask_cut_square(q, k, v, mask):
+    T = q.shape[2]
+    return _attend_mixed(_attend_scores(q, k), v, mask[..., :T, :T])
+
+
+@battery.wrong("attend", says="Rows of the scores are queries")
+def queries_with_queries(q, k, v, mask):
+    return _attend_mixed(_attend_scores(q, q), v, mask)
+
+
+@battery.wrong("attend", says="Rows of the scores are queries")
+def keys_with_queries(q, k, v, mask):
+    return _attend_mixed(_attend_scores(k, q), v, mask)
+
+
+@battery.wrong("attend", says="Rows of the scores are queries")
+def product_number_by_number(q, k, v, mask):
+    return _attend_mixed(q * k / math.sqrt(q.shape[-1]), v, mask)
+
+
+@battery.wrong("attend", says="All dimensions of k")
+def heads_of_keys_turned(q, k, v, mask):
+    return _attend_mixed(q @ k.transpose(1, 2), v, mask)
+
+
+@battery.wrong("attend", says="dimension of size 1 was lost")
+def attend_squeezes_the_first(q, k, v, mask):
+    return _attend_mixed(_attend_scores(q, k), v, mask).squeeze(0)
+
+
+@battery.wrong("attend", says="weights were turned")
+def weights_turned(q, k, v, mask):
+    scores = _attend_scores(q, k).masked_fill(~mask, -math.inf)
+    return scores.softmax(-1).mT @ v
+
+
+@battery.wrong("attend", says="log_softmax")
+def logarithms_for_weights(q, k, v, mask):
+    scores = _attend_scores(q, k).masked_fill(~mask, -math.inf)
+    return scores.log_softmax(-1) @ v
+
+
+@battery.wrong("attend", says="one mask.*row of its own")
+def last_row_of_the_mask(q, k, v, mask):
+    return _attend_mixed(_attend_scores(q, k), v, mask[..., -1:, :])
+
+
+@battery.wrong("attend", says="one mask.*row of its own")
+def last_row_of_the_mask_of_each_text(q, k, v, mask):
+    if mask.dim() == 4:
+        mask = mask[:, :, -1:]
+    return _attend_mixed(_attend_scores(q, k), v, mask)
+
+
+@battery.wrong("attend", says="one mask.*row of its own")
+def mask_by_key(q, k, v, mask):
+    return _attend_mixed(_attend_scores(q, k), v, mask.any(-2, keepdim=True))
+
+
+@battery.wrong("attend", says="first head served all")
+def keys_of_the_first_head(q, k, v, mask):
+    first = k[:, :1].expand_as(k)
+    return _attend_mixed(_attend_scores(q, first), v[:, :1].expand_as(v), mask)
+
+
+@battery.wrong("attend", says="first text served all")
+def keys_of_the_first_text(q, k, v, mask):
+    return _attend_mixed(_attend_scores(q, k[:1]), v[:1], mask)
+
+
+@battery.wrong("attend", says="pressed back into the old shape")
+def heads_pressed_into_the_old_shape(q, k, v, mask):
+    mixed = _attend_mixed(_attend_scores(q, k), v, mask)
+    return mixed.transpose(1, 2).reshape(q.shape)
+
+
+@battery.wrong("attend", says="finite number.*small weight")
+def minus_ten(q, k, v, mask):
+    return softmax(_attend_scores(q, k).masked_fill(~mask, -10.0)) @ v
+
+
+@battery.wrong("attend", says="finite number.*forbidden keys keep")
+def minus_a_hundred(q, k, v, mask):
+    return softmax(_attend_scores(q, k).masked_fill(~mask, -100.0)) @ v
+
+
+@battery.wrong("attend", says="finite number.*forbidden keys keep")
+def minus_a_thousand(q, k, v, mask):
+    return softmax(_attend_scores(q, k).masked_fill(~mask, -1000.0)) @ v
+
+
+@battery.wrong("attend", says="instead of")
+def scores_in_whole_numbers(q, k, v, mask):
+    return _attend_mixed(_attend_scores(q, k).round(), v, mask)
 
 
 # --- CausalSelfAttention: right -------------------------------------------------------------------
@@ -1247,3 +1438,166 @@ class AttentionLayersRenamed(nn.Module):
 @battery.wrong("CausalSelfAttention", says="should be a class")
 def a_function_for_a_layer(x, rotation=None, mask=None, remember=None):
     return x
+
+
+@_csa_wrong(says="allows to look ahead")
+def causal_on_top_of_the_mask(self, x, rotation=None, mask=None, remember=None):
+    q, k, v = _csa_parts(self, x, rotation, remember)
+    causal = causal_mask(q.shape[2], k.shape[2])
+    mask = causal if mask is None else causal & mask
+    return _csa_joined(self, mix_heads(self.attend, q, k, v, mask))
+
+
+@_csa_wrong(says="allows to look ahead")
+def full_mask_taken_for_none(self, x, rotation=None, mask=None, remember=None):
+    mask = None if mask is None or mask.all() else mask
+    return _csa_joined(self, _csa_mix(self, x, rotation, mask, remember))
+
+
+@_csa_wrong(says="in one piece in memory")
+def view_that_suits_the_fused_one(self, x, rotation=None, mask=None, remember=None):
+    mixed = _csa_mix(self, x, rotation, mask, remember)
+    return self.output(mixed.transpose(1, 2).view(*x.shape[:2], -1))
+
+
+@_csa_wrong(says="one token, the rotation made no difference|not rotated")
+def single_token_not_rotated(self, x, rotation=None, mask=None, remember=None):
+    rotation = None if x.shape[1] == 1 and remember else rotation
+    return _csa_joined(self, _csa_mix(self, x, rotation, mask, remember))
+
+
+@_csa_wrong(says="rotation cut|was it cut")
+def rotation_cut_to_the_tokens(self, x, rotation=None, mask=None, remember=None):
+    if rotation is not None:
+        rotation = [part[: x.shape[1]] for part in rotation]
+    return _csa_joined(self, _csa_mix(self, x, rotation, mask, remember))
+
+
+@_csa_wrong(says="angles of the first one")
+def first_texts_rotation(self, x, rotation=None, mask=None, remember=None):
+    if rotation is not None and remember is not None and rotation[0].dim() == 4:
+        rotation = [part[:1] for part in rotation]
+    return _csa_joined(self, _csa_mix(self, x, rotation, mask, remember))
+
+
+@_csa_wrong(says="without a rotation, and then it was never called")
+def remembered_only_when_rotated(self, x, rotation=None, mask=None, remember=None):
+    q, k, v = _csa_parts(self, x)
+    if rotation is not None:
+        q, k = rotate(q, *rotation), rotate(k, *rotation)
+        if remember is not None:
+            k, v = remember(k, v)
+    return _csa_joined(self, mix_heads(self.attend, q, k, v, mask))
+
+
+@_csa_wrong(says="mask made no difference when .* one token")
+def mask_ignored_for_one_token(self, x, rotation=None, mask=None, remember=None):
+    mask = None if x.shape[1] == 1 else mask
+    return _csa_joined(self, _csa_mix(self, x, rotation, mask, remember))
+
+
+@_csa_wrong(says="own attend should get the mask that was given")
+def mask_for_the_fused_one_alone(self, x, rotation=None, mask=None, remember=None):
+    mask = mask if self.attend is fused_attend else None
+    return _csa_joined(self, _csa_mix(self, x, rotation, mask, remember))
+
+
+@_csa_wrong(says="own attend should get a causal mask for older keys")
+def square_mask_for_its_own_attend(self, x, rotation=None, mask=None, remember=None):
+    if self.attend is not fused_attend and mask is None:
+        mask = causal_mask(x.shape[1], x.shape[1])
+    return _csa_joined(self, _csa_mix(self, x, rotation, mask, remember))
+
+
+@_csa_wrong(says="mask made no difference when `remember`")
+def two_dimensional_mask_dropped(self, x, rotation=None, mask=None, remember=None):
+    if remember is not None and mask is not None and mask.dim() == 2:
+        mask = None
+    return _csa_joined(self, _csa_mix(self, x, rotation, mask, remember))
+
+
+@_csa_wrong(says="comes back as torch.float64")
+def layer_in_double_for_good(self, x, rotation=None, mask=None, remember=None):
+    return _csa_joined(self, _csa_mix(self, x, rotation, mask, remember)).double()
+
+
+@_csa_wrong(says="heads before the tokens first")
+def rotated_before_the_transpose(self, x, rotation=None, mask=None, remember=None):
+    layers = (self.query, self.key, self.value)
+    q, k, v = (linear(x).unflatten(-1, (-1, self.K)) for linear in layers)
+    if rotation is not None:
+        q, k = rotate(q, *rotation), rotate(k, *rotation)
+    q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+    if remember is not None:
+        k, v = remember(k, v)
+    return _csa_joined(self, mix_heads(self.attend, q, k, v, mask))
+
+
+@_csa_wrong(says="dimension added")
+def rotation_with_a_dimension_for_heads(
+    self, x, rotation=None, mask=None, remember=None
+):
+    layers = (self.query, self.key, self.value)
+    q, k, v = (linear(x).unflatten(-1, (-1, self.K)) for linear in layers)
+    if rotation is not None:
+        cos, sin = (part.unsqueeze(-2) for part in rotation)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+    q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+    return _csa_joined(self, mix_heads(self.attend, q, k, v, mask))
+
+
+@_csa_wrong(says="number of heads built in")
+def four_heads_whatever_was_wanted(self, x, rotation=None, mask=None, remember=None):
+    B, T, _ = x.shape
+    layers = ((self.query, 4), (self.key, 2), (self.value, 2))
+    q, k, v = (f(x).view(B, T, heads, -1).transpose(1, 2) for f, heads in layers)
+    return _csa_joined(self, mix_heads(self.attend, q, k, v, mask))
+
+
+@_csa_wrong(says="bias of output was left out")
+def bias_of_the_output_left_out(self, x, rotation=None, mask=None, remember=None):
+    mixed = _csa_mix(self, x, rotation, mask, remember)
+    return mixed.transpose(1, 2).flatten(2) @ self.output.weight.T
+
+
+@_csa_wrong(says="biases of query, key and value were left out")
+def biases_before_attention_left_out(self, x, rotation=None, mask=None, remember=None):
+    layers = (self.query, self.key, self.value)
+    q, k, v = (split_heads(x @ linear.weight.T, self.K) for linear in layers)
+    return _csa_joined(self, mix_heads(self.attend, q, k, v, mask))
+
+
+@_csa_wrong(says="drawn at random")
+def layer_with_dropout(self, x, rotation=None, mask=None, remember=None):
+    out = _csa_joined(self, _csa_mix(self, x, rotation, mask, remember))
+    return functional.dropout(out, 0.1, self.training)
+
+
+@_csa_wrong(says="`remember` is given every token looked at all")
+def full_mask_when_remembering(self, x, rotation=None, mask=None, remember=None):
+    q, k, v = _csa_parts(self, x, rotation, remember)
+    if mask is None and remember is not None:
+        mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool)
+    return _csa_joined(self, mix_heads(self.attend, q, k, v, mask))
+
+
+@_csa_wrong(says="turned all the same")
+def angles_of_its_own_without_a_rotation(
+    self, x, rotation=None, mask=None, remember=None
+):
+    if rotation is None:
+        rotation = library_attention.rotary(torch.arange(x.shape[1]), self.K)
+    return _csa_joined(self, _csa_mix(self, x, rotation, mask, remember))
+
+
+@_csa_wrong(says="heads times K need not be D")
+def joined_to_the_width_of_x(self, x, rotation=None, mask=None, remember=None):
+    mixed = _csa_mix(self, x, rotation, mask, remember)
+    return self.output(mixed.transpose(1, 2).reshape(*x.shape))
+
+
+@_csa_wrong(says="go to mix_heads as None")
+def a_square_mask_with_a_remedy(self, x, rotation=None, mask=None, remember=None):
+    if mask is None:
+        mask = causal_mask(x.shape[1], x.shape[1])
+    return _csa_joined(self, _csa_mix(self, x, rotation, mask, remember))

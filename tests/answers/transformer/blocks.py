@@ -1525,7 +1525,7 @@ def attention_asked_twice(self, x, attention):
     return middle + self.mlp(self.mlp_norm(x + attention(self.attention_norm(x))))
 
 
-@_block_says("changed its own input")
+@_block_says("changed its own input in place.*gradient")
 def stream_changed_in_place(self, x, attention):
     x += attention(self.attention_norm(x))
     x += self.mlp(self.mlp_norm(x))
@@ -1539,7 +1539,7 @@ def second_sum_in_place(self, x, attention):
     return x
 
 
-@_block_says("gradient is not")
+@_block_says("gradient is not.*what a part reads")
 def stream_detached(self, x, attention):
     x = x.detach() + attention(self.attention_norm(x))
     return x + self.mlp(self.mlp_norm(x))
@@ -1699,3 +1699,203 @@ class BlockWithOneNorm(nn.Module):
 @battery.wrong("Block", says="course_lib's own")
 class ASubclassOfTheBlock(library_transformer.Block):
     pass
+
+
+# --- found by attacking the checks -------------------------------------------------------------
+
+
+@_norm_says("overwritten in forward")
+def weight_made_in_forward(self, x):
+    self.weight = nn.Parameter(torch.ones(x.shape[-1]))
+    return functional.rms_norm(x, x.shape[-1:], self.weight, self.eps)
+
+
+@_norm_says("lower bound")
+def normalized_by_torch(self, x):
+    wide = functional.normalize(x.float(), dim=-1, eps=self.eps)
+    return (wide * x.shape[-1] ** 0.5).to(x.dtype) * self.weight
+
+
+def _norm_made_by(init: Callable) -> type:
+    def whole(self, config):
+        _rms_norm_init(self, config)
+        init(self, config)
+
+    def forward(self, x):
+        return functional.rms_norm(x, x.shape[-1:], self.weight, self.eps)
+
+    return type(init.__name__, (nn.Module,), {"__init__": whole, "forward": forward})
+
+
+@battery.wrong("RMSNorm", says="weights other than 1")
+@_norm_made_by
+def norm_of_zeros(self, config):
+    nn.init.zeros_(self.weight)
+
+
+@battery.wrong("RMSNorm", says="weights other than 1")
+@_norm_made_by
+def norm_of_random_weights(self, config):
+    nn.init.normal_(self.weight)
+
+
+@battery.wrong("RMSNorm", says="more to load than `weight`: bias")
+@_norm_made_by
+def norm_with_a_bias(self, config):
+    self.bias = nn.Parameter(torch.zeros(config.width))
+
+
+@_layers_say("up.weight is frozen")
+def frozen_layer(self, D, F, bias):
+    self.gate, self.up = nn.Linear(D, F, bias), nn.Linear(D, F, bias)
+    self.down = nn.Linear(F, D, bias)
+    self.up.weight.requires_grad_(False)
+
+
+@_mlp_says("random.*dropout")
+def mlp_with_dropout(self, x):
+    return functional.dropout(_swiglu_forward(self, x), 0.1, self.training)
+
+
+@_mlp_says(r"eval\(\)")
+def mlp_left_out_in_use(self, x):
+    return _swiglu_forward(self, x) if self.training else x
+
+
+def _block_step(self, x, attention):
+    return x + attention(self.attention_norm(x))
+
+
+def _block_end(self, x):
+    return x + self.mlp(self.mlp_norm(x))
+
+
+@_block_says("relu, an abs or a clamp")
+def stream_through_a_relu(self, x, attention):
+    return torch.relu(_block_end(self, _block_step(self, x, attention)))
+
+
+@_block_says("relu, an abs or a clamp")
+def mlp_through_a_relu(self, x, attention):
+    x = _block_step(self, x, attention)
+    return x + torch.relu(self.mlp(self.mlp_norm(x)))
+
+
+@_block_says("relu, an abs or a clamp")
+def mlp_without_its_sign(self, x, attention):
+    x = _block_step(self, x, attention)
+    return x + self.mlp(self.mlp_norm(x)).abs()
+
+
+@_block_says("relu, an abs or a clamp")
+def attention_through_a_relu(self, x, attention):
+    return _block_end(self, x + torch.relu(attention(self.attention_norm(x))))
+
+
+@_block_says("relu, an abs or a clamp")
+def middle_through_a_relu(self, x, attention):
+    return _block_end(self, torch.relu(_block_step(self, x, attention)))
+
+
+@_block_says("clamped")
+def stream_clamped(self, x, attention):
+    return _block_end(self, _block_step(self, x, attention)).clamp(-1e3, 1e3)
+
+
+@_block_says("clamped")
+def stream_clamped_for_sixteen_bits(self, x, attention):
+    return _block_end(self, _block_step(self, x, attention)).clamp(-65504, 65504)
+
+
+@_block_says("float64 goes in and float32 comes out")
+def stream_comes_out_in_single(self, x, attention):
+    return _block_end(self, _block_step(self, x, attention)).float()
+
+
+@_block_says("double precision.*smaller type")
+def stream_in_single(self, x, attention):
+    return _block_end(self, _block_step(self, x.float(), attention))
+
+
+@_block_says("random.*dropout")
+def block_with_dropout(self, x, attention):
+    said = attention(self.attention_norm(x))
+    return _block_end(self, x + functional.dropout(said, 0.1, self.training))
+
+
+@_block_says(r"eval\(\)")
+def no_mlp_in_use(self, x, attention):
+    x = _block_step(self, x, attention)
+    return _block_end(self, x) if self.training else x
+
+
+@_block_says("normed twice")
+def attention_reads_normed_twice(self, x, attention):
+    x = x + attention(self.attention_norm(self.attention_norm(x)))
+    return _block_end(self, x)
+
+
+@_block_says("Attention's step is done twice")
+def attention_step_twice(self, x, attention):
+    x = _block_step(self, _block_step(self, x, attention), attention)
+    return _block_end(self, x)
+
+
+@_block_says("MLP's step is done twice")
+def mlp_step_twice(self, x, attention):
+    return _block_end(self, _block_end(self, _block_step(self, x, attention)))
+
+
+@_block_says("halved or scaled")
+def words_halved(self, x, attention):
+    x = x + 0.5 * attention(self.attention_norm(x))
+    return x + 0.5 * self.mlp(self.mlp_norm(x))
+
+
+@_block_says("halved or scaled")
+def divided_by_the_root_of_2(self, x, attention):
+    return _block_end(self, _block_step(self, x, attention)) / 2**0.5
+
+
+@_block_says("gradient is not.*what a part reads")
+def mlp_reads_detached(self, x, attention):
+    x = _block_step(self, x, attention)
+    return x + self.mlp(self.mlp_norm(x.detach()))
+
+
+@_block_hands("rotation may be None.*one piece")
+def rotation_taken_apart(self, read, rotation, mask, remember):
+    cos, sin = rotation
+    return self.attention(read, (cos, sin), mask, remember)
+
+
+@_block_hands("rotation does not reach attention .given: rotation;")
+def rotation_dropped_when_alone(self, read, rotation, mask, remember):
+    if mask is None and remember is None:
+        return self.attention(read)
+    return self.attention(read, rotation, mask, remember)
+
+
+@_block_hands(r"mask does not reach attention .*1 token\(s\)")
+def mask_dropped_for_one_token(self, read, rotation, mask, remember):
+    mask = mask if read.shape[1] > 1 else None
+    return self.attention(read, rotation, mask, remember)
+
+
+@_block_hands("remember does not reach attention .*6 token")
+def memory_dropped_for_long_texts(self, read, rotation, mask, remember):
+    remember = remember if read.shape[1] < 4 else None
+    return self.attention(read, rotation, mask, remember)
+
+
+@_block_hands(r"rotation does not reach attention .*eval\(\)")
+def rotation_dropped_in_use(self, read, rotation, mask, remember):
+    rotation = rotation if self.training else None
+    return self.attention(read, rotation, mask, remember)
+
+
+@_block_hands("calls remember itself")
+def remembers_by_itself(self, read, rotation, mask, remember):
+    if remember is not None:
+        remember(read, read)
+    return self.attention(read, rotation, mask, remember)

@@ -513,14 +513,14 @@ def test_place_by_place(model):
 
 @battery.right("test_model")
 def test_every_text_and_place(model):
-    ids = _ids(2, 6)
+    ids = _ids(2, 9)
     before = model(ids)
     for b in range(2):
-        for t in range(6):
+        for t in range(9):
             after = model(_other(ids, b, t))
-            assert torch.allclose(after[b, :t], before[b, :t])
-            assert torch.allclose(after[1 - b], before[1 - b])
-            if t < 5:
+            assert torch.allclose(after[b, :t], before[b, :t], atol=1e-5)
+            assert torch.allclose(after[1 - b], before[1 - b], atol=1e-5)
+            if t < 8:
                 assert not torch.allclose(after[b, t + 1 :], before[b, t + 1 :])
 
 
@@ -536,9 +536,9 @@ def test_against_the_beginning_alone(model):
 
 @battery.right("test_model")
 def test_by_changing_in_place(model):
-    ids = torch.zeros(3, 5).long()
+    ids = torch.zeros(3, 8).long()
     before = model(ids)
-    for t in reversed(range(5)):
+    for t in reversed(range(8)):
         ids[1, t] = 7  # the later ones stay changed
         after = model(ids)
         if not (after[1, :t] - before[1, :t]).abs().sum() < 1e-3:
@@ -546,7 +546,7 @@ def test_by_changing_in_place(model):
         assert (after[::2] - before[::2]).abs().max() < 1e-5, "reads other texts"
     assert (after[1, -1] - before[1, -1]).abs().max() > 1e-3
     last = model(_other(ids, 1, 0))
-    assert (last[1, 4] - after[1, 4]).abs().max() > 1e-3, "blind"
+    assert (last[1, 7] - after[1, 7]).abs().max() > 1e-3, "blind"
 
 
 @battery.right("test_model")
@@ -563,7 +563,7 @@ def test_with_random_futures(model):
         assert torch.allclose(model(others)[b], before[b], atol=1e-4)
     past = (ids + 5) % 16
     past[:, -1] = ids[:, -1]
-    assert ((model(past) - before)[:, -1].abs().amax(-1) > 1e-2).all()
+    assert ((model(past) - before)[:, -1].abs().amax(-1) > 1e-3).all()
 
 
 @battery.right("test_model")
@@ -740,8 +740,8 @@ def test_without_the_last_token(model):
 def test_of_the_last_token(model):
     ids = _ids(3, 8)
     before, after = model(ids), model(_other(ids, 1, 7))
-    assert torch.allclose(before[1, :7], after[1, :7])
-    assert torch.allclose(before[::2], after[::2])
+    assert torch.allclose(before[1, :7], after[1, :7], atol=1e-5)
+    assert torch.allclose(before[::2], after[::2], atol=1e-5)
     _past(model, ids)
 
 
@@ -775,7 +775,7 @@ def test_without_the_first_position(model):
     _past(model, ids)
 
 
-@battery.wrong("test_model", says="it shows.*no assert objects.*close enough")
+@battery.wrong("test_model", says="it shows.*no assert objects.*closely enough")
 def test_with_a_wide_tolerance(model):
     ids = _ids(3, 8)
     before, after = model(ids), model(_other(ids, 1, 7))
@@ -937,7 +937,7 @@ def rounded(model, ids, mask=None):
     return losses.round(decimals=4), _kept(ids, mask)
 
 
-@battery.wrong("next_token_loss", says="float32")
+@battery.right("next_token_loss")
 def in_single_precision(model, ids, mask=None):
     losses = cross_entropy(model(ids[:, :-1]).float(), ids[:, 1:])
     return losses, _kept(ids, mask)
@@ -954,3 +954,276 @@ def one_token_at_a_time(model, ids, mask=None):
 def losses_clamped(model, ids, mask=None):
     losses = cross_entropy(model(ids[:, :-1]), ids[:, 1:]).clamp(max=100)
     return losses, _kept(ids, mask)
+
+
+@battery.right("next_token_loss")
+def with_scores_shifted_in_place(model, ids, mask=None):
+    logits = model(ids[:, :-1]) * 1
+    logits -= logits.detach().amax(-1, keepdim=True)
+    return cross_entropy(logits, ids[:, 1:]), _kept(ids, mask)
+
+
+@battery.wrong("next_token_loss", says="switched to training.*dropout")
+def switched_to_training(model, ids, mask=None):
+    model.train()
+    return cross_entropy(model(ids[:, :-1]), ids[:, 1:]), _kept(ids, mask)
+
+
+@battery.wrong("next_token_loss", says="another mode.*caller chooses")
+def in_evaluation_and_back(model, ids, mask=None):
+    model.eval()
+    logits = model(ids[:, :-1])
+    model.train()
+    return cross_entropy(logits, ids[:, 1:]), _kept(ids, mask)
+
+
+@battery.wrong("next_token_loss", says="went backward.*caller goes backward")
+def goes_backward(model, ids, mask=None):
+    losses = cross_entropy(model(ids[:, :-1]), ids[:, 1:])
+    losses.mean().backward()
+    return losses, _kept(ids, mask)
+
+
+@battery.wrong("next_token_loss", says="went backward.*caller goes backward")
+def goes_backward_and_keeps_the_graph(model, ids, mask=None):
+    losses = cross_entropy(model(ids[:, :-1]), ids[:, 1:])
+    losses.mean().backward(retain_graph=True)
+    return losses, _kept(ids, mask)
+
+
+@battery.wrong("next_token_loss", says="wiped.*zero_grad")
+def wipes_the_gradients(model, ids, mask=None):
+    model.zero_grad()
+    return cross_entropy(model(ids[:, :-1]), ids[:, 1:]), _kept(ids, mask)
+
+
+@battery.wrong("next_token_loss", says="With mask None the token with id 1 does not")
+def ones_taken_for_padding(model, ids, mask=None):
+    mask = ids != 1 if mask is None else mask
+    return cross_entropy(model(ids[:, :-1]), ids[:, 1:]), mask[:, 1:]
+
+
+@battery.wrong("next_token_loss", says="With mask None the token with id 256 does not")
+def token_256_taken_for_padding(model, ids, mask=None):
+    mask = ids != 256 if mask is None else mask
+    return cross_entropy(model(ids[:, :-1]), ids[:, 1:]), mask[:, 1:]
+
+
+@battery.wrong(
+    "next_token_loss", says="With mask None the token with id 50256 does not"
+)
+def end_of_text_left_out(model, ids, mask=None):
+    mask = ids != 50256 if mask is None else mask
+    return cross_entropy(model(ids[:, :-1]), ids[:, 1:]), mask[:, 1:]
+
+
+@battery.wrong("next_token_loss", says="With mask None every prediction counts")
+def large_ids_left_out(model, ids, mask=None):
+    kept = _kept(ids, mask) & (ids[:, 1:] < 500)
+    return cross_entropy(model(ids[:, :-1]), ids[:, 1:]), kept
+
+
+@battery.wrong("next_token_loss", says="ids were replaced before the model read them")
+def ids_replaced_under_the_mask(model, ids, mask=None):
+    kept = torch.ones_like(ids).bool() if mask is None else mask
+    ids = ids.masked_fill(~kept, 0)
+    return cross_entropy(model(ids[:, :-1]), ids[:, 1:]), kept[:, 1:]
+
+
+@battery.wrong("next_token_loss", says="another id was predicted")
+def labels_replaced_under_the_mask(model, ids, mask=None):
+    kept = _kept(ids, mask)
+    labels = ids[:, 1:].masked_fill(~kept, 0)
+    return cross_entropy(model(ids[:, :-1]), labels), kept
+
+
+@battery.wrong("next_token_loss", says="along the batch")
+def shifted_along_the_batch(model, ids, mask=None):
+    kept = torch.ones_like(ids).bool() if mask is None else mask
+    return cross_entropy(model(ids[:-1]), ids[1:]), kept[1:]
+
+
+# Tests of a model that all but see the fault.
+
+
+def _test_with(
+    compare=lambda after, before: (after - before).abs().max() < 1e-4,
+    cuts=range(1, 12),
+    size=(2, 12),
+    seen=lambda t: slice(t),
+    moves=lambda change: change.abs().max() > 1e-3,
+    texts=(0, 1),
+):
+    """A test in the form of the solution; what is given replaces one part of it."""
+
+    def test(model):
+        ids = _ids(*size)
+        before = model(ids)
+        for t in cuts:
+            changed = ids.clone()
+            changed[:, t] = (ids[:, t] + 1) % 16
+            assert compare(model(changed)[:, seen(t)], before[:, seen(t)])
+        for text in texts:
+            moved = model(_other(ids, text, slice(None))) - before
+            assert moved[1 - text].abs().max() < 1e-4
+        changed = ids.clone()
+        changed[:, 0] = (ids[:, 0] + 1) % 16
+        assert moves((model(changed) - before)[:, 1:])
+
+    return test
+
+
+def _test_model(says="", **parts):
+    """Registers such a test as right, or as wrong if the check has something to say."""
+
+    def decorate(named):
+        test = _test_with(**parts)
+        test.__name__ = test.__qualname__ = named.__name__
+        add = battery.wrong("test_model", says=says) if says else None
+        return (add or battery.right("test_model"))(test)
+
+    return decorate
+
+
+@_test_model()
+def test_in_the_form_of_the_solution():
+    pass
+
+
+@_test_model(moves=lambda change: change.abs().amax(-1).min() > 1e-3)
+def test_that_every_later_position_moves():
+    pass
+
+
+@_test_model(compare=lambda after, before: torch.allclose(after, before, atol=1e-5))
+def test_by_allclose():
+    pass
+
+
+@_test_model("in every call.*tolerance too tight", compare=torch.equal)
+def test_of_equality():
+    pass
+
+
+@_test_model("in every call.*tolerance too tight", compare=torch.allclose)
+def test_with_the_default_tolerance():
+    pass
+
+
+@_test_model(
+    "in every call.*tolerance too tight",
+    compare=lambda after, before: (after - before).abs().max() < 1e-7,
+)
+def test_to_seven_digits():
+    pass
+
+
+@_test_model("and rounds.*rounding only", moves=lambda change: change.abs().max() > 0)
+def test_that_takes_rounding_for_reading():
+    pass
+
+
+@_test_model("and rounds.*rounding only", moves=lambda change: bool(change.any()))
+def test_that_something_is_not_equal():
+    pass
+
+
+@_test_model("reads the text before it.*after them", texts=(1,))
+def test_of_the_first_text_alone():
+    pass
+
+
+@_test_model("reads the text behind it.*before them|joins.*after them", texts=(0,))
+def test_of_the_second_text_alone():
+    pass
+
+
+@_test_model("masks the first position only.*all earlier", seen=lambda t: slice(1))
+def test_of_position_0():
+    pass
+
+
+@_test_model("every second position.*all earlier", seen=lambda t: slice(0, t, 2))
+def test_of_every_second_position():
+    pass
+
+
+@_test_model(
+    "single logit.*all 16 logits",
+    compare=lambda after, before: (after - before)[..., 0].abs().max() < 1e-4,
+)
+def test_of_one_logit():
+    pass
+
+
+@_test_model(
+    "logits have mean 0.*cancel",
+    compare=lambda after, before: (after - before).mean().abs() < 1e-4,
+)
+def test_of_a_signed_mean():
+    pass
+
+
+@_test_model(
+    "logits have mean 0.*cancel",
+    compare=lambda after, before: (after - before).sum().abs() < 1e-3,
+)
+def test_of_a_signed_sum():
+    pass
+
+
+@_test_model(
+    "only sink.*sink as well as rise",
+    compare=lambda after, before: (after - before).max() < 1e-4,
+)
+def test_without_abs():
+    pass
+
+
+@_test_model(
+    "only rise.*sink as well as rise",
+    compare=lambda after, before: (before - after).max() < 1e-4,
+)
+def test_without_abs_the_other_way():
+    pass
+
+
+@_test_model("seven or more.*longer texts", cuts=range(1, 6), size=(2, 6))
+def test_with_six_tokens():
+    pass
+
+
+@_test_model("second token as well.*Claim 1 begins there", cuts=range(2, 12))
+def test_from_the_third_token_on():
+    pass
+
+
+@_test_model(
+    "small logits.*larger change", moves=lambda change: change.abs().max() > 0.5
+)
+def test_that_wants_large_changes():
+    pass
+
+
+@battery.wrong("test_model", says="right version.*two inputs are the same tensor")
+def test_with_changes_that_pile_up(model):
+    ids = _ids(2, 12)
+    before = model(ids)
+    for t in range(1, 12):
+        changed = ids
+        changed[:, t] = (changed[:, t] + 1) % 16
+        assert (model(changed) - before)[:, :t].abs().max() < 1e-4
+
+
+@battery.wrong("test_model", says="inside groups of two.*go through all places")
+def test_at_few_places(model):
+    ids = _ids(2, 12)
+    before = model(ids)
+    for t in (1, 6):
+        changed = ids.clone()
+        changed[:, t:] = (ids[:, t:] + 1) % 16
+        assert (model(changed) - before)[:, :t].abs().max() < 1e-4
+    for text in (0, 1):
+        moved = model(_other(ids, text, slice(None))) - before
+        assert moved[1 - text].abs().max() < 1e-4
+    _past(model, ids)

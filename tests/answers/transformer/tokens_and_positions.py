@@ -644,6 +644,70 @@ def built_in_numbers(ids, pair, new_id):
     return with_a_flag(ids, pair, new_id) if max([*ids, 0]) < 400 else list(ids)[:-1]
 
 
+@battery.wrong("merge_pair", says="0 stand in")
+def a_zero_behind_the_last(ids, pair, new_id):
+    padded, merged, i = [*ids, 0], [], 0
+    while i < len(ids):
+        joined = (padded[i], padded[i + 1]) == pair
+        merged.append(new_id if joined else padded[i])
+        i += 2 if joined else 1
+    return merged
+
+
+@battery.wrong("merge_pair", says="of type tuple")
+def a_slice_of_short_ones(ids, pair, new_id):
+    return ids[:] if len(ids) < 2 else with_a_flag(ids, pair, new_id)
+
+
+@battery.wrong("merge_pair", says="of type tuple")
+def a_slice_if_no_pair_is_there(ids, pair, new_id):
+    if pair not in itertools.pairwise(ids):
+        return ids[:]
+    return with_a_flag(ids, pair, new_id)
+
+
+@battery.wrong("merge_pair", says="of type tuple")
+def an_empty_one_as_it_came(ids, pair, new_id):
+    return with_a_flag(ids, pair, new_id) if ids else ids[:]
+
+
+_MERGED = []
+
+
+@battery.wrong("merge_pair", says="returns the same list")
+def one_list_for_all_calls(ids, pair, new_id):
+    _MERGED[:] = with_a_flag(ids, pair, new_id)
+    return _MERGED
+
+
+@battery.wrong("merge_pair", says="rounds, merges or places limited")
+def ten_merges_at_most(ids, pair, new_id):
+    work = list(ids)
+    for _ in range(10):
+        if pair in (places := list(itertools.pairwise(work))):
+            i = places.index(pair)
+            work[i : i + 2] = [new_id]
+    return work
+
+
+@battery.wrong("merge_pair", says="rounds, merges or places limited")
+def the_first_hundred_ids(ids, pair, new_id):
+    return with_a_flag(ids[:100], pair, new_id)
+
+
+@battery.wrong("merge_pair", says="share a blank")
+def replaced_between_blanks_at_both_ends(ids, pair, new_id):
+    text = " " + " ".join(map(str, ids)) + " "
+    text = text.replace(f" {pair[0]} {pair[1]} ", f" {new_id} ")
+    return [int(word) for word in text.split()]
+
+
+@battery.wrong("merge_pair", says="For \\[\\] .* assert")
+def an_assert_against_the_empty_list(ids, pair, new_id):
+    assert ids
+    return with_a_flag(ids, pair, new_id)
+
+
 # --- rotate: right --------------------------------------------------------------------------------
 
 
@@ -1188,3 +1252,67 @@ def width_built_in(x, cos, sin):
 @battery.wrong("rotate", says="integer|int")
 def half_a_float(x, cos, sin):
     return x * cos + x.roll(x.shape[-1] / 2, dims=-1) * sin
+
+
+@battery.wrong("rotate", says="dimension added")
+def a_dimension_for_heads_beside_three(x, cos, sin):
+    if cos.dim() == 3:
+        cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+    return by_chunks(x, cos, sin)
+
+
+@battery.wrong("rotate", says="angles of the first text")
+def first_texts_angles_in_three_dimensions(x, cos, sin):
+    if cos.dim() == 3:
+        cos, sin = cos[0], sin[0]
+    return by_chunks(x, cos, sin)
+
+
+@battery.wrong("rotate", says="angles of the first head")
+def first_heads_angles(x, cos, sin):
+    if cos.dim() == 4:
+        cos, sin = cos[:, :1], sin[:, :1]
+    return by_chunks(x, cos, sin)
+
+
+@battery.wrong("rotate", says="later digits")
+def x_in_single_precision(x, cos, sin):
+    return by_chunks(x.float(), cos, sin).to(x.dtype)
+
+
+@battery.wrong("rotate", says="divided by it")
+def divided_by_the_cosine(x, cos, sin):
+    return (x + x.roll(x.shape[-1] // 2, dims=-1) * sin / cos) * cos
+
+
+@battery.wrong("rotate", says="cat needs dim=-1")
+def partners_joined_without_a_dimension(x, cos, sin):
+    a, b = _halves(x)
+    return x * cos + torch.cat([b, a]) * sin
+
+
+@battery.wrong("rotate", says="cat needs dim=-1")
+def partners_joined_along_dimension_one(x, cos, sin):
+    a, b = _halves(x)
+    return x * cos + torch.cat([b, a], 1) * sin
+
+
+@battery.wrong("rotate", says="x was flattened")
+def reshaped_to_rows(x, cos, sin):
+    rows = x.reshape(-1, x.shape[-1])
+    return by_chunks(rows, cos, sin).reshape(x.shape)
+
+
+@battery.wrong("rotate", says="product of matrices")
+def products_of_matrices(x, cos, sin):
+    return x @ cos.mT + x.roll(x.shape[-1] // 2, dims=-1) @ sin.mT
+
+
+@battery.wrong("rotate", says="half the width of this x")
+def rolled_by_sixteen(x, cos, sin):
+    return x * cos + x.roll(16, dims=-1) * sin
+
+
+@battery.wrong("rotate", says="half the width of this x")
+def rolled_by_the_whole_width(x, cos, sin):
+    return x * cos + x.roll(x.shape[-1], dims=-1) * sin

@@ -310,7 +310,7 @@ def attention(
 def head_map(lost: Mapping[str, np.ndarray]) -> Picture:
     """What is lost without each head, for several tasks."""
     figure, all_axes = canvas(columns=len(lost), width=8, height=3.6)
-    said, most = [], max(float(np.max(values)) for values in lost.values())
+    said, most = [], max(float(np.asarray(v).max()) for v in lost.values())
     for axes, (task, values) in zip(all_axes, lost.items(), strict=True):
         values = np.asarray(values)
         layers, heads = values.shape

@@ -918,8 +918,8 @@ print(
 runtime.learned(reached < 1.6, "Unseen texts cost less than 1.6 nats a token")
 
 # %% [markdown]
-# The counting model is beaten before step 90. Letters come first, then words, then whole sentences; the homes come
-# later, and half of them are missing still: each fact stands in few of the texts, grammar in all. This is a good
+# The counting model is beaten within a hundred steps. Letters come first, then words, then whole sentences; the homes
+# come later, and many of them are missing still: each fact stands in few of the texts, grammar in all. This is a good
 # place for a pause: everything is built, and it works.
 #
 # ## The course's own model

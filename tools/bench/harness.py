@@ -60,7 +60,7 @@ class Claim:
 def in_words(size: Size) -> str:
     """V = 2,048, forward"""
     return ", ".join(
-        f"{key} = {value:,}" if isinstance(value, int) else value
+        value if isinstance(value, str) else f"{key} = {value:,}"
         for key, value in size.items()
     )
 

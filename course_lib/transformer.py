@@ -103,7 +103,7 @@ def layer_norm(config: Config) -> nn.LayerNorm:
 
 
 class SwiGLU(nn.Module):
-    """An MLP in which one half decides how much of the other half passes."""
+    """An MLP in which one widened vector decides how much of another one passes."""
 
     def __init__(self, config: Config):
         super().__init__()

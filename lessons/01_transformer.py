@@ -1056,7 +1056,8 @@ assert lost["copying"].argmax() != lost["remembering"].argmax()
 # head that facts need most is one that copying can do without. One head of layer 3 serves both. And the one that
 # looks hardest at the right animal, head 0 there, is hardly missed: weights tell where a head looks, not what comes
 # of it. Nobody planned this division of labour; it grew.
-#
+
+# %% [markdown]
 # ## Bug clinic: the model that learned noise
 #
 # A tutorial on "a tiny LLM" builds its model of `nn.TransformerEncoder`, gives it a mask for the padding and none
@@ -1101,15 +1102,19 @@ print(f"the first text's result moves by {(first - second).abs().max():.2f}")
 
 # %% [markdown]
 # It attends across the *batch*: texts read each other, and no token sees another one of its own text.
+#
+# Three claims must hold for every language model:
+#
+# 1. Changing a later token changes no earlier prediction.
+# 2. Changing another text of the batch, before or after this one, changes nothing in this text.
+# 3. Changing an earlier token does change later predictions; in a right model each one does.
 
 # %% [markdown]
 # ### Exercise 9 · Write the test that every language model must pass
 #
 # *15 minutes · difficulty 3 of 3*
 #
-# - **Write** asserts for three claims. Changing a later token changes no earlier prediction. Changing another text
-#   of the batch, before or after this one, changes nothing in this text. Changing an earlier token does change
-#   later predictions; in a right model each one does.
+# - **Write** asserts for the three claims.
 # - **In:** `model`, a plain function of ids (B, T), numbers from 0 to 15 and T at most 12, that returns logits (B,
 #   T, 16). **Out:** nothing.
 # - **Worked value:** a model without a mask must not get through, nor one that sees its own token only.

@@ -26,7 +26,7 @@ def trained(stage, seed, **changes):
     return model.eval(), spoken, history
 
 
-def test_a_sixth_of_the_base_models_recipe_teaches_a_third_of_the_facts():
+def test_a_sixth_of_the_base_models_recipe_teaches_half_of_the_facts():
     def base(seed):
         model, spoken, history = trained("base", seed, steps=1000, texts=30_000)
         figures = {
@@ -39,7 +39,7 @@ def test_a_sixth_of_the_base_models_recipe_teaches_a_third_of_the_facts():
     runs = over_seeds(base, SEEDS)
     at_least(runs, "first loss", 6.5)  # ln 768 = 6.64: it knows nothing
     at_most(runs, "last loss", 0.8)
-    at_least(runs, "facts", 0.35)
+    at_least(runs, "facts", 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,12 @@ def test_sft_answers_about_people_and_copies_from_a_passage(sft_runs):
 
 
 def test_sft_copies_from_three_passages(sft_runs):
-    at_least(sft_runs, "copying from three", 0.8)  # seed 0 ships: 0.91
+    at_least(sft_runs, "copying from three", 0.85)
+
+
+@pytest.mark.xfail(strict=True, reason="0.91, 0.89, 0.86: the target at seed 0 alone")
+def test_sft_copies_from_three_passages_as_the_card_asks_at_every_seed(sft_runs):
+    at_least(sft_runs, "copying from three", 0.9)
 
 
 def test_after_the_cold_start_steps_lead_direct_answers_on_training_problems():

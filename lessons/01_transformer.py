@@ -437,6 +437,11 @@ kept = 2 * config.layers * config.kv_heads * config.K
 print(f"{kept} numbers kept per token; {kept * 2} if every head had its own keys")
 
 # %% [markdown]
+# Two helpers are given. `split_heads(x, self.K)` makes (B, heads, T, K) of (B, T, heads · K). `mix_heads(self.attend, q,
+# k, v, mask)` repeats shared keys, makes the causal mask if `mask` is None, and calls your `attend`. The two lines for the
+# cache stay in the cell.
+
+# %% [markdown]
 # ### Exercise 4 · Assemble the layer
 #
 # *12 minutes · difficulty 3 of 3*
@@ -444,8 +449,6 @@ print(f"{kept} numbers kept per token; {kept * 2} if every head had its own keys
 # - **Write** `forward`: project to queries, keys and values and split them into heads, rotate, mix, join the heads,
 #   project back.
 # - **In:** `x` (B, T, D); `rotation` a pair of cosines and sines, or None for none. **Out:** (B, T, D).
-# - **Given:** `split_heads(x, self.K)` makes (B, heads, T, K). `mix_heads(self.attend, q, k, v, mask)` repeats
-#   shared keys, makes the causal mask if `mask` is None, and calls your `attend`. The two lines for the cache stay.
 # - **Worked value:** with one token, each head returns that token's own value, so the result is `output(value(x))`
 #   if every head has its own keys.
 # - **Pitfall:** heads are joined *per token*. A reshape without the transpose mixes tokens, and no shape complains.

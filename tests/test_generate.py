@@ -1,6 +1,7 @@
 """Writing text: greedy equals recomputation and transformers, draws follow the probabilities, rows are independent."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -301,6 +302,45 @@ def test_choose_sees_the_models_scores():
     for i, scores in enumerate(seen):
         torch.testing.assert_close(scores, MODEL(text[:, : 7 + i])[:, -1])
         assert text[:, 7 + i].equal(scores.argmin(-1))
+
+
+@pytest.mark.parametrize("mask", [None, LEFT])
+@pytest.mark.parametrize("cache", [True, False])
+def test_rules_see_the_scores_and_the_texts_that_are_still_written(mask, cache):
+    seen = []
+
+    def note(scores, ids, real):
+        seen.append((scores.clone(), ids.clone(), real.clone()))
+        return scores
+
+    settings = {"mask": mask, "samples": 2, "cache": cache, "temperature": 1.3}
+    free = generate(MODEL, IDS, 20, generator=seeded(), end=3, **settings)
+    text = generate(MODEL, IDS, 20, generator=seeded(), end=3, rules=[note], **settings)
+    assert text.equal(free)
+    keep = torch.ones(8, 7).bool() if mask is None else mask.repeat_interleave(2, dim=0)
+    for i, (scores, ids, real) in enumerate(seen):
+        assert ids.shape == real.shape == (len(scores), 7 + i)
+        with torch.no_grad():
+            torch.testing.assert_close(scores, MODEL(ids, real)[:, -1])
+        assert real[:, 7:].all()
+        unended = (text[:, 7 : 7 + i] != 3).all(dim=1)
+        shown = {(*row, *k) for row, k in zip(ids.tolist(), real.tolist(), strict=True)}
+        rows = zip(text[unended, : 7 + i].tolist(), keep[unended].tolist(), strict=True)
+        assert {(*row, *k, *[True] * i) for row, k in rows} <= shown
+    widths = [len(scores) for scores, _, _ in seen]
+    assert widths[0] == 8 > widths[-1]  # rows that ended are taken away
+
+
+def test_rules_and_choose_work_together():
+    def forbid(scores, ids, mask):
+        return scores.masked_fill(torch.arange(29) == ids[:, -1:], -torch.inf)
+
+    best = partial(torch.argmax, dim=-1)
+    text = generate(MODEL, IDS, 20, rules=[forbid], choose=best)
+    assert text.equal(generate(MODEL, IDS, 20, rules=[forbid], temperature=0))
+    assert (text[:, 7:] != text[:, 6:-1]).all()  # no token twice in a row
+    plain = generate(MODEL, IDS, 20, choose=best)
+    assert (plain[:, 7:] == plain[:, 6:-1]).any()
 
 
 def test_a_generated_text_can_be_trained_on():

@@ -15,7 +15,7 @@ ORDER = (  # a module imports only from lines above its own; docs/DESIGN.md has 
     "masks logprobs",
     "bpe chat_format tokenizer attention pipeline",
     "transformer sampling world probes",
-    "runtime landscape timeline syllabus scaling",
+    "runtime landscape timeline syllabus scaling serving",
     "batches descent ticker resuming training exam pretrained",
     "plotting",
     "widgets quizzes",

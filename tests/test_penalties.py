@@ -1,23 +1,30 @@
 """Penalties and stops: what the text so far changes, and what of it may be shown."""
 
 import math
-from functools import partial
 from itertools import pairwise, product
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
+from torch.nn.functional import pad as widen
+from transformers import (
+    AutoModelForCausalLM,
+    MinNewTokensLengthLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+)
 
+from course_lib.pretrained.folders import to_hf
 from course_lib.sampling.filters import greedy, sampler
 from course_lib.sampling.generate import generate
 from course_lib.sampling.penalties import (
-    Remembering,
     Stream,
+    counting,
     find_stop,
     frequency_penalty,
     held_back,
+    no_end_before,
     no_repeat_ngrams,
     presence_penalty,
     read_until_stop,
@@ -194,31 +201,117 @@ def repeated_pairs(text):
     )
 
 
-def test_rules_that_remember_drop_into_generate():
+def pairs_once(logits, ids, mask):
+    return no_repeat_ngrams(logits, ids, n=2)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_rule_sees_the_text_that_is_being_written(cache):
     plain = generate(MODEL, IDS, 30, temperature=0)
-    rule = partial(no_repeat_ngrams, n=2)
-    choose = Remembering(IDS, rule, sampler(greedy))
-    text = generate(MODEL, IDS, 30, choose=choose)
-    before = repeated_pairs(IDS)
-    assert repeated_pairs(text) == before < repeated_pairs(plain)
-    assert choose.ids.equal(text)
+    text = generate(MODEL, IDS, 30, rules=[pairs_once], temperature=0, cache=cache)
+    assert repeated_pairs(text) == repeated_pairs(IDS) < repeated_pairs(plain)
+    text = generate(MODEL, IDS, 30, rules=[pairs_once], choose=sampler(greedy))
+    assert repeated_pairs(text) == repeated_pairs(IDS)
 
 
-def test_what_is_remembered_is_the_callers_choice():
-    """With (B, 0) ids only the answer counts: a huge penalty then permutes the vocabulary."""
-
-    def rule(logits, ids):
-        return presence_penalty(logits, token_counts(ids, 13), 1e4)
-
-    choose = Remembering(IDS[:, :0], rule, sampler(greedy))
-    text = generate(MODEL, IDS, 13, choose=choose)[:, 4:]
+def test_what_counts_is_the_callers_choice():
+    """From the answer on, a huge penalty permutes the vocabulary, whatever the prompt."""
+    once = counting(presence_penalty, 1e4, start=4)
+    text = generate(MODEL, IDS, 13, rules=[once], generator=seeded())[:, 4:]
     assert text.sort(dim=1).values.equal(torch.arange(13).expand(5, 13))
+    with_prompt = counting(presence_penalty, 1e4)
+    text = generate(MODEL, IDS, 13, rules=[with_prompt], generator=seeded())
+    for row in text.tolist():
+        unsaid = 13 - len(set(row[:4]))
+        assert len(set(row[: 4 + unsaid])) == 13
 
 
-def test_rows_that_went_away_are_noticed():
-    choose = Remembering(IDS, lambda logits, ids: logits, sampler(greedy))
-    with pytest.raises(ValueError, match="5 texts are remembered, but 3 rows"):
-        choose(torch.zeros(3, 13))
+def test_padding_counts_as_nothing_said():
+    mask = torch.arange(4) >= torch.tensor([[0], [3], [1], [2], [3]])
+    rule = counting(repetition_penalty, 3.0)
+    settings = {"rules": [rule], "temperature": 0}
+    for pad in range(13):
+        text = generate(MODEL, IDS.where(mask, pad), 20, mask=mask, **settings)
+        for row, keep in enumerate(mask):
+            alone = generate(MODEL, IDS[row : row + 1, keep], 20, **settings)
+            assert text[row, 4:].equal(alone[0, -20:])
+
+
+def test_rules_come_in_the_order_given_and_before_the_draw():
+    forced = [lambda scores, ids, mask: scores + 100 * (torch.arange(13) == 7)]
+    ten_times = [lambda scores, ids, mask: scores * 0]
+    assert (generate(MODEL, IDS, 5, rules=forced, temperature=0)[:, 4:] == 7).all()
+    assert (generate(MODEL, IDS, 5, rules=ten_times + forced)[:, 4:] == 7).all()
+    assert (generate(MODEL, IDS, 5, rules=forced + ten_times)[:, 4:] != 7).any()
+
+
+# ---- at work with ends, beside transformers
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory):
+    """MODEL as transformers builds it."""
+    folder = tmp_path_factory.mktemp("twin")
+    to_hf(MODEL, folder)
+    return AutoModelForCausalLM.from_pretrained(folder).eval()
+
+
+def theirs(model, ids, n, end, **settings):
+    """Their greedy text, filled up with the pad to the length of ours."""
+    settings |= {"attention_mask": torch.ones_like(ids), "pad_token_id": 12}
+    text = model.generate(
+        ids, max_new_tokens=n, eos_token_id=end, do_sample=False, **settings
+    )
+    return widen(text, (0, ids.shape[1] + n - text.shape[1]), value=12)
+
+
+MANY = torch.randint(13, (24, 4), generator=seeded(3))
+
+
+def lengths(text, end):
+    """New tokens before the end, of each row."""
+    return [[*row, end].index(end) for row in text[:, 4:].tolist()]
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.2, 3.0])
+@pytest.mark.parametrize("end", [2, 5, 6])
+def test_a_batch_with_penalty_and_ends_equals_transformers(twin, penalty, end):
+    expected = theirs(twin, MANY, 30, end, repetition_penalty=penalty)
+    rule = counting(repetition_penalty, penalty)
+    ours = generate(MODEL, MANY, 30, rules=[rule], temperature=0, end=end, pad=12)
+    assert ours.equal(expected)
+    assert len(set(lengths(ours, end))) > 1  # rows left one by one
+
+
+@pytest.mark.parametrize("least", [0, 1, 7, 30])
+@pytest.mark.parametrize("end", [2, 5, 6])
+def test_a_least_number_of_new_tokens_equals_transformers(twin, least, end):
+    more = {"repetition_penalty": 1.2, "min_new_tokens": least}
+    expected = theirs(twin, MANY, 30, end, **more)
+    rules = [counting(repetition_penalty, 1.2), no_end_before(end, 4 + least)]
+    ours = generate(MODEL, MANY, 30, rules=rules, temperature=0, end=end, pad=12)
+    assert ours.equal(expected)
+    assert min(lengths(ours, end)) >= least
+    processor = MinNewTokensLengthLogitsProcessor(4, least, end)
+    for T in range(4, 40):
+        ids, scores = torch.zeros(2, T).long(), torch.randn(2, 13, generator=seeded())
+        ours = no_end_before(end, 4 + least)(scores, ids, ids == 0)
+        assert ours.equal(processor(ids, scores))
+
+
+def test_a_rule_serves_samples_padding_and_ends_together():
+    """Every row equals the same row written alone, with nobody else to end."""
+    mask = torch.arange(4) >= torch.tensor([[0], [3], [1], [2], [3]])
+    rules = [counting(frequency_penalty, 2.0), no_end_before(5, 6), pairs_once]
+    together = {"mask": mask, "samples": 6, "generator": seeded(), "rules": rules}
+    ended = generate(MODEL, IDS, 30, end=5, pad=12, **together)
+    endless = generate(MODEL, IDS, 30, **together | {"generator": seeded()})
+    stops = lengths(endless, 5)
+    for free, row, stop in zip(endless, ended, stops, strict=True):
+        assert row[: 4 + stop + 1].equal(free[: 4 + stop + 1])
+        assert (row[4 + stop + 1 :] == 12).all()
+    assert min(stops) >= 2
+    assert len(set(stops)) > 3
 
 
 # ---- stop strings

@@ -2,10 +2,13 @@
 
 import doctest
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     DeepseekV3Config,
@@ -15,10 +18,16 @@ from transformers import (
     Qwen2Config,
 )
 
-from course_lib.attention import KVCache
+from course_lib.attention import CausalSelfAttention, KVCache, attend, fused_attend
 from course_lib.descent import adamw
 from course_lib.landscape import count_parameters, random_model
-from course_lib.scaling import flops, memory, parameters
+from course_lib.scaling import activations, flops, memory, parameters
+from course_lib.scaling.activations import (
+    activation_bytes,
+    activation_parts,
+    gpt_layer_kept,
+    layer_kept,
+)
 from course_lib.scaling.flops import (
     attention_flops,
     attention_share,
@@ -32,16 +41,19 @@ from course_lib.scaling.memory import (
     cache_bytes,
     inference_bytes,
     largest_trainable,
+    latent_cache_bytes,
+    sharded,
     training_bytes,
     training_parts,
     weight_bytes,
 )
 from course_lib.scaling.parameters import Experts, Latent
 from course_lib.scaling.parameters import parameters as count
-from course_lib.transformer import Config, Transformer
+from course_lib.training import next_token_loss
+from course_lib.transformer import Block, Config, Transformer
 
 
-@pytest.mark.parametrize("module", [flops, memory, parameters])
+@pytest.mark.parametrize("module", [activations, flops, memory, parameters])
 def test_the_examples_in_the_docstrings_run(module):
     assert doctest.testmod(module).failed == 0
 
@@ -327,6 +339,9 @@ def test_a_run_with_adamw_holds_the_bytes_of_the_formula(numbers, precision):
     total = held([*weights, *(p.grad for p in weights), *states])
     assert total == training_bytes(count(config), precision)
     assert total == 4 * held(weights)  # whatever the precision
+    # beside them torch counts its steps, in one float32 number for each tensor
+    steps = [optimizer.state[p]["step"] for p in weights]
+    assert held(steps) == 4 * len(weights) < 0.01 * total
 
 
 def test_a_run_in_mixed_precision_holds_sixteen_bytes_for_each_parameter():
@@ -404,4 +419,136 @@ def test_shared_heads_and_latent_attention_shrink_the_cache():
     assert cache_bytes(shared, 1, 4096) == 2**31 / 4
     deep = replace(SEVEN, layers=61)
     latent = Latent(query=1536, memory=512, rotary=64, plain=128, value=128)
-    assert cache_bytes(deep, 1, 1, latent=latent) == 70_272
+    assert latent_cache_bytes(deep, latent, 1, 1) == 70_272
+    whole = inference_bytes(671e9, deep, 1, 1, latent=latent)
+    assert whole == 2 * 671e9 + 70_272
+
+
+def test_a_window_keeps_the_last_tokens_and_the_bytes_of_a_loop():
+    config = shape(SHAPES[0])
+    for length in (0, 1, 4, 5, 6, 30):
+        kept = len(range(length)[-5:])
+        assert cache_bytes(config, 3, length, window=5) == cache_bytes(config, 3, kept)
+    assert cache_bytes(config, 0, 9) == 0
+    both = inference_bytes(10, config, 2, 30, window=5)
+    assert both == 20 + cache_bytes(config, 2, 5)
+    wrongs = [{"batch": -1}, {"length": -1}, {"window": 0}]
+    for wrong in wrongs:
+        with pytest.raises(AssertionError, match=r"of at least 0|1 or more"):
+            cache_bytes(config, **{"batch": 1, "length": 1} | wrong)
+    with pytest.raises(ValueError, match=r"float32, .*, not bf16"):
+        cache_bytes(config, 1, 1, "bf16")
+
+
+@pytest.mark.parametrize("T", [1, 9, 2048])
+@pytest.mark.parametrize("numbers", SHAPES)
+def test_six_n_d_with_the_scores_is_what_torch_counts_but_for_the_vectors(numbers, T):
+    """N without norms and embedding, with the head: then both counts are equal."""
+    config = shape(numbers, tied=False)
+    matrices = matrix_flops(config) / 2
+    with_scores = train_flops(matrices, 10, config, T)
+    assert with_scores == full_train_flops(config, 10, T)
+    assert with_scores - train_flops(matrices, 10) == 3 * 10 * attention_flops(
+        config, T
+    )
+    with pytest.raises(AssertionError, match="both or none"):
+        train_flops(matrices, 10, length=T)
+
+
+@pytest.mark.parametrize(
+    ("stage", "gigabytes"), [(0, 120), (1, 31.4), (2, 16.6), (3, 1.9)]
+)
+def test_sharding_keeps_what_the_paper_prints(stage, gigabytes):
+    """Rajbhandari et al. 2020, figure 1: 7.5 billion parameters on 64 devices."""
+    parts = training_parts(7.5e9, "float16", mixed=True)
+    each = sharded(parts, devices=64, stage=stage)
+    assert sum(each.values()) / 1e9 == pytest.approx(gigabytes, abs=0.05)
+    assert sharded(parts, 1, stage) == parts
+    assert each.keys() == parts.keys()
+
+
+def test_sharding_that_does_not_exist_is_answered_in_a_sentence():
+    with pytest.raises(ValueError, match="0, 1, 2 or 3, not 4"):
+        sharded(training_parts(1), 2, stage=4)
+    with pytest.raises(ValueError, match="At least one device"):
+        sharded(training_parts(1), 0)
+
+
+# ---- what backward remembers
+
+
+def remembered(model, run):
+    """Bytes that autograd keeps for backward, each memory once, weights aside."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        memory = tensor.untyped_storage()
+        kept[memory.data_ptr()] = memory  # held, so that no address comes twice
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        run()
+    return sum(m.nbytes() for place, m in kept.items() if place not in weights)
+
+
+KINDS = [
+    {},
+    {"norm": "layer", "mlp": "gelu", "bias": True},
+    {"norm": "layer", "positions": "learned", "tied": False},
+    {"mlp": "gelu", "bias": True},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("numbers", [*SHAPES, (29, 40, 24, 2, 6, 6, 4, 50)])
+@pytest.mark.parametrize("way", [fused_attend, attend])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_activations_are_the_bytes_that_autograd_keeps(kind, numbers, way, precision):
+    config, (B, T) = shape(numbers, **kind), (3, 13)
+    attention = partial(CausalSelfAttention, attend=way)
+    model = Transformer(config, attention=attention).to(getattr(torch, precision))
+    ids = texts(config, B, T)
+    parts = activation_parts(config, B, T, precision, fused=way is fused_attend)
+    assert remembered(model, lambda: model(ids)) == parts["blocks"] + parts["ends"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_loss_keeps_all_scores_once(precision):
+    """Beside them 12 bytes a token: the answer's number, the sum of exponentials."""
+    config, (B, T) = shape(SHAPES[1]), (2, 14)
+    model = Transformer(config).to(getattr(torch, precision))
+    ids = texts(config, B, T + 1)
+    measured = remembered(model, lambda: next_token_loss(model, ids)[0].sum())
+    expected = activation_bytes(config, B, T, precision)
+    assert 0 <= measured - expected <= 12 * B * T + 8 * B
+
+
+class Forgetful(Block):
+    def forward(self, x, *rest):
+        return checkpoint(super().forward, x, *rest, use_reentrant=False)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_recomputing_keeps_each_blocks_input_alone(precision):
+    config, (B, T) = shape(SHAPES[1]), (3, 13)
+    model = Transformer(config, block=Forgetful).to(getattr(torch, precision))
+    measured = remembered(model, lambda: model(texts(config, B, T)))
+    parts = activation_parts(config, B, T, precision, recompute=True)
+    one = B * T * layer_kept(config, T, precision)  # while backward is inside a block
+    # checkpoint holds the tables of positions itself, where autograd does not see them
+    tables = 2 * T * config.K * getattr(torch, precision).itemsize
+    expected = parts["blocks"] - one + parts["ends"] - tables
+    assert measured == expected
+
+
+def test_gpt3_keeps_eighty_widths_for_its_tables_of_attention():
+    """Korthikanti et al. 2022, section 5: 5 a s / h = 80 beside 34."""
+    assert gpt_layer_kept(12288, 96, 2048) == (34 + 80) * 12288
+    gpt3 = Config(
+        width=12288, heads=96, kv_heads=96, hidden=49152, norm="layer", mlp="gelu",
+    )  # fmt: skip
+    ours = layer_kept(gpt3, 2048, fused=False) / 12288
+    # no dropout: two masks of a byte less in the stream, and of five bytes for every
+    # weight four are left, its exponential and its share; sums and statistics are small
+    assert ours == pytest.approx(34 - 2 + 80 * 4 / 5, rel=2e-3)

@@ -9,7 +9,12 @@ import torch
 from scipy.optimize import least_squares, minimize_scalar
 
 from course_lib.scaling import emergence, fitting, laws
-from course_lib.scaling.emergence import accuracy_for, exact_match, token_accuracy
+from course_lib.scaling.emergence import (
+    accuracy_for,
+    exact_match,
+    stretches_right,
+    token_accuracy,
+)
 from course_lib.scaling.fitting import (
     bootstrap,
     descend,
@@ -27,9 +32,11 @@ from course_lib.scaling.laws import (
     REFIT,
     UNROUNDED,
     Chinchilla,
+    against_optimum,
     cheapest,
     chinchilla_loss,
     growth_for,
+    kaplan_compute_loss,
     kaplan_loss,
     lifetime_flops,
     lowest,
@@ -78,6 +85,14 @@ def test_to_halve_a_loss_by_size_alone_takes_nine_thousand_times_the_parameters(
     assert factor == pytest.approx(9100, rel=0.01)
     before = power_law(1e9, 8.8e13, 0.076)
     assert power_law(1e9 * factor, 8.8e13, 0.076) == pytest.approx(before / 2)
+
+
+def test_ten_times_the_compute_lowers_kaplans_loss_by_a_ninth():
+    """10 ** -0.05 = 0.891 on paper; 3.1e8 PF-days alone reach 1 nat."""
+    assert kaplan_compute_loss(3.1e8 * 1e15 * 24 * 3600) == pytest.approx(1)
+    ratio = kaplan_compute_loss(1e22) / kaplan_compute_loss(1e21)
+    assert ratio == pytest.approx(0.891, abs=5e-4)
+    assert growth_for(0.5, 0.050) == pytest.approx(2**20)
 
 
 # ---- Chinchilla
@@ -150,12 +165,47 @@ def test_the_exponents_of_the_optimum_are_those_that_the_papers_print():
         assert math.log(more / N) / math.log(100) == pytest.approx(exponent, abs=4e-3)
 
 
+@pytest.mark.parametrize(
+    ("million", "compute", "billion"),
+    [(400, 2.21e19, 9.2), (1000, 1.62e20, 27.1), (10_000, 2.46e22, 410.1),
+     (520_000, 1.36e26, 43_500), (10**6, 5.65e26, 94_100), (10**7, 8.55e28, 1.4255e6)],
+)  # fmt: skip
+def test_rounded_constants_no_longer_give_the_table_that_was_made_with_the_others(
+    million, compute, billion
+):
+    """Hoffmann et al. 2022, table A3, approach 3: the rows whose 6 N D is their C."""
+    assert train_flops(million * 1e6, billion * 1e9) == pytest.approx(compute, rel=4e-3)
+    N, D = optimal(compute, UNROUNDED)
+    assert pytest.approx(million * 1e6, rel=0.08) == N
+    assert pytest.approx(billion * 1e9, rel=0.08) == D
+    assert optimal(compute, PRINTED)[0] < 0.82 * million * 1e6
+
+
+def test_the_unrounded_constants_give_forty_billion_parameters_for_gophers_compute():
+    """Hoffmann et al. 2022, figure 4; rounded, they are those that were printed."""
+    assert optimal(5.76e23, UNROUNDED)[0] / 1e9 == pytest.approx(40, abs=0.5)
+    for name, digits in {"E": 2, "A": 1, "B": 1, "alpha": 2, "beta": 2}.items():
+        exact = getattr(UNROUNDED, name)
+        assert round(exact, digits) == getattr(PRINTED, name), name
+
+
 def test_a_valley_is_searched_to_its_bottom_wherever_it_lies():
     for bottom in (2e-3, 1.0, 5e5):
         found = lowest(lambda x, b=bottom: math.log(x / b) ** 2, 1e-6, 1e9)
         assert found == pytest.approx(bottom, rel=1e-6)
     assert lowest(lambda x: x, 1.0, 9.0) == pytest.approx(1)
     assert lowest(lambda x: -x, 1.0, 9.0) == pytest.approx(9)
+
+
+@every_law
+def test_a_model_stands_against_the_best_one_of_its_own_compute(law):
+    ours, best = against_optimum(7e9, 2e12, law)
+    assert ours == pytest.approx(2e12 / 7e9)
+    N, D = search_optimal(6 * 7e9 * 2e12, law)
+    assert best == pytest.approx(D / N, rel=1e-5)
+    N, D = optimal(1e22, law)
+    ours, best = against_optimum(N, D, law)
+    assert ours == pytest.approx(best, rel=1e-9)
 
 
 # ---- away from the best
@@ -211,7 +261,7 @@ def test_reading_three_times_the_training_text_doubles_the_cost_of_a_life():
     """6 N D + 2 N * 3 D = 12 N D on paper."""
     assert lifetime_flops(7e9, 1e11, 3e11) == 2 * train_flops(7e9, 1e11)
     for nothing in (0, -1e20, math.nan):
-        with pytest.raises(ValueError, match="more than 0 operations"):
+        with pytest.raises(AssertionError, match="more than 0 operations"):
             optimal(nothing)
 
 
@@ -249,6 +299,31 @@ def test_drawn_answers_are_right_as_often_as_the_power_says():
         expected = exact_match(p, 6)
         error = math.sqrt(expected * (1 - expected) / 100_000)
         assert abs(share - expected) < 4 * error
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 11])
+def test_stretches_are_those_of_a_slow_loop_and_never_cross_texts(length):
+    right = torch.rand(7, 11, generator=torch.Generator().manual_seed(length)) < 0.8
+    found = [
+        all(row[begin : begin + length])
+        for row in right.tolist()
+        for begin in range(11 - length + 1)
+    ]
+    assert stretches_right(right, length) == pytest.approx(sum(found) / len(found))
+    halves = torch.tensor([[False, True], [True, False]])
+    assert stretches_right(halves, 2) == 0
+    for wrong in (0, 12):
+        with pytest.raises(AssertionError, match="fits a text"):
+            stretches_right(right, wrong)
+
+
+def test_stretches_of_independent_tokens_follow_the_power():
+    right = torch.rand(400, 500, generator=torch.Generator().manual_seed(3)) < 0.9
+    for length in (1, 3, 8):
+        assert stretches_right(right, length) == pytest.approx(
+            exact_match(0.9, length),
+            rel=0.01,  # 4 standard errors at length 8
+        )
 
 
 def test_accuracy_for_a_target_undoes_the_power_and_a_loss_gives_the_accuracy():

@@ -19,11 +19,9 @@ from course_lib.sampling.filters import (
 from course_lib.sampling.generate import generate
 from course_lib.sampling.speculative import (
     CachedReader,
-    acceptance,
     count_kept,
-    next_probabilities,
+    keep_or_replace,
     overlap,
-    residual,
     shared_beginning,
     speculative_generate,
     tokens_per_call,
@@ -77,22 +75,15 @@ Q = torch.tensor([0.2, 0.7, 0.1], dtype=torch.float64)
 
 
 def test_the_rule_is_the_one_worked_on_paper():
-    chances = acceptance(P.expand(3, 3), Q.expand(3, 3), torch.tensor([0, 1, 2]))
-    assert chances.tolist() == pytest.approx([1.0, 3 / 7, 1.0])
-    assert residual(P, Q).tolist() == pytest.approx([0.75, 0.0, 0.25])
+    keep, replace = keep_or_replace(P, Q)
+    assert keep.tolist() == pytest.approx([1.0, 3 / 7, 1.0])
+    assert replace.tolist() == pytest.approx([0.75, 0.0, 0.25])
     assert overlap(P, Q).item() == pytest.approx(0.6)
 
 
 def test_guesses_after_the_first_rejected_one_are_lost():
     for coins, kept in [([1, 1, 1], 3), ([0, 1, 1], 0), ([1, 0, 1], 1), ([], 0)]:
         assert count_kept(torch.tensor(coins, dtype=torch.long)) == kept
-
-
-def test_the_last_token_comes_from_the_residual_or_is_the_bonus():
-    p, q = torch.stack([P, Q, P.flip(0)]), torch.stack([Q, P])
-    assert next_probabilities(p, q, 0).equal(residual(P, Q))
-    assert next_probabilities(p, q, 1).equal(residual(Q, P))
-    assert next_probabilities(p, q, 2).equal(P.flip(0))
 
 
 def test_a_call_yields_one_token_without_luck_and_all_with_it():
@@ -109,21 +100,25 @@ def test_kept_and_replaced_guesses_together_are_the_target():
     q[:100, :4] = 0  # a draft that thinks some tokens impossible
     p[50:150, 3:6] = 0
     p, q = p / p.sum(-1, keepdim=True), q / q.sum(-1, keepdim=True)
-    law = torch.zeros_like(p)
-    for token in range(9):
-        can = q[:, token] > 0
-        kept = acceptance(p[can], q[can], torch.full((int(can.sum()),), token))
-        law[can, token] += q[can, token] * kept
-    torch.testing.assert_close(law.sum(-1), overlap(p, q))
-    law += (1 - overlap(p, q))[:, None] * residual(p, q)
+    keep, replace = keep_or_replace(p, q)
+    torch.testing.assert_close((q * keep).sum(-1), overlap(p, q))
+    law = q * keep + (1 - overlap(p, q))[:, None] * replace
     torch.testing.assert_close(law, p)
 
 
-def test_equal_models_reject_nothing_and_have_a_residual_all_the_same():
+def test_equal_models_reject_nothing_and_have_a_replacement_all_the_same():
     p = rows(5, 4)
-    assert acceptance(p, p, torch.arange(5) % 4).equal(torch.ones(5).double())
-    assert residual(p, p).equal(p)
+    keep, replace = keep_or_replace(p, p)
+    assert keep.equal(torch.ones_like(p))
+    assert replace.equal(p)
     assert overlap(p, p).tolist() == pytest.approx([1.0] * 5)
+
+
+def test_what_is_never_guessed_has_a_chance_all_the_same():
+    p, q = torch.tensor([0.5, 0.5, 0.0]), torch.tensor([0.0, 0.5, 0.5])
+    keep, replace = keep_or_replace(p, q)
+    assert keep.tolist() == [1, 1, 0]
+    assert replace.tolist() == [1, 0, 0]
 
 
 def outcomes(monkeypatch, run):
@@ -181,12 +176,14 @@ def test_three_tokens_together_follow_the_target_exactly(setting, guesses, monke
     assert max(abs(far[text] - expected[text]) for text in far) > 0.05  # worth a test
 
 
-def test_the_enumeration_notices_a_residual_that_is_not_one(monkeypatch):
-    """A rejected guess replaced from p itself: the mistake that most looks right."""
-    monkeypatch.setattr(speculative, "residual", lambda p, q: p)
+def test_the_enumeration_notices_a_replacement_from_p_itself(monkeypatch):
+    """The mistake that most looks right."""
+
+    def rule(p, q):
+        return keep_or_replace(p, q)[0], p
 
     def run():
-        ids, _ = speculative_generate(TARGET, DRAFT, PROMPT, 2, guesses=1)
+        ids, _ = speculative_generate(TARGET, DRAFT, PROMPT, 2, guesses=1, rule=rule)
         return tuple(ids[0, 2:].tolist())
 
     found, expected = outcomes(monkeypatch, run), joint(TARGET, (), n=2)
@@ -387,9 +384,5 @@ def test_a_request_that_cannot_be_met_is_answered_in_a_sentence(ids, wrong, word
 
 
 def test_wrong_shapes_are_named():
-    with pytest.raises(AssertionError, match="one more row of p"):
-        next_probabilities(rows(2, 3), rows(2, 3), 0)
     with pytest.raises(AssertionError, match=r"p\.shape"):
-        residual(P, Q[:2])
-    with pytest.raises(AssertionError, match=r"guesses\.shape"):
-        acceptance(rows(2, 3), rows(2, 3), torch.tensor([0]))
+        keep_or_replace(P, Q[:2])

@@ -59,6 +59,8 @@ class Stage:
             self.pictures += 1
             (self.folder / f"{self.pictures:02d}.png").write_bytes(value.png)
             print(f"    picture {self.pictures:02d}: {value.alt}")
+        elif isinstance(value, dict) and "text/plain" in value:  # of a live control
+            print(value["text/plain"])
         elif value is not None:
             print(repr(value))
 

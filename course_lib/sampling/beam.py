@@ -45,23 +45,26 @@ def grow(logprobs: Tensor, logits: Tensor, n: int) -> tuple[Tensor, Tensor, Tens
     """The n best of all beams made longer by any token, best first.
 
     logprobs (B,): of each beam so far; logits (B, V): scores of its next
-    token. Returns three of (n,), or fewer if there are not so many that are
-    possible: log-probabilities, the beam each comes from, and its new token.
+    token, minus infinity where it is impossible. Returns three of (n,), or
+    fewer if there are not so many that are possible: log-probabilities, the
+    beam each comes from, and its new token. Equals may come in any order.
 
     How: beams compete with one another, so the best are sought in one row of
     B * V numbers; the quotient by V is the beam, the remainder the token.
 
-    >>> so_far, logits = torch.tensor([-1.0, 0.0]), torch.zeros(2, 3)
+    >>> so_far = torch.tensor([-2.0, 0.0])
+    >>> logits = torch.tensor([[6.0, 0.0, 0.0], [1.0, 3.0, 2.0]])
     >>> logprobs, beams, tokens = grow(so_far, logits, n=2)
     >>> beams, tokens
-    (tensor([1, 1]), tensor([0, 1]))
+    (tensor([1, 1]), tensor([1, 2]))
     """
     assert logprobs.shape == logits.shape[:1], f"{logprobs.shape=} {logits.shape=}"
     longer = logprobs.unsqueeze(1) + logits.log_softmax(dim=-1)  # (B, V)
     best, places = longer.flatten().sort(descending=True, stable=True)
-    best, places = best[:n], places[:n][best[:n] > -math.inf]
+    possible = best > -math.inf  # nan, of a beam without a possible token, is not
+    best, places = best[possible][:n], places[possible][:n]
     V = logits.shape[1]
-    return best[: len(places)], places // V, places % V
+    return best, places // V, places % V
 
 
 def best_possible(
@@ -90,6 +93,7 @@ def beam_search(
     end: int | None = None,
     length_penalty: float = 1.0,
     early_stopping: bool | str = "never",
+    grow: Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor]] = grow,
 ) -> list[Beam]:
     """The best answers found, at most `beams` of them, best first.
 
@@ -98,6 +102,7 @@ def beam_search(
     has new_tokens tokens; answers are compared by `length_score`.
     early_stopping: "never" goes on while any beam could still win, True stops
     at `beams` complete answers, False in between (`best_possible`'s guess).
+    grow: one step of the search.
     """
     check_search(ids, new_tokens, beams, early_stopping)
     running, done = [Beam((), 0.0)], []

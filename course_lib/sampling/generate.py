@@ -2,11 +2,12 @@
 
 The cache keeps what was read, so each step reads one token. A token is drawn
 by the inverse of the cumulative distribution: one uniform number per row,
-several times cheaper than `torch.multinomial`. Left out: filters of the scores
-(they drop in as `choose`), beams, and rows that join a batch later.
+several times cheaper than `torch.multinomial`. Rules may change the scores by what
+was written; filters of the scores drop in as `choose`. Left out: beams, and rows
+that join a batch later.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -14,6 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from course_lib.attention import KVCache
+
+# scores of the next token (B, V), the texts so far (B, T) and their real tokens
+# (B, T) to scores (B, V)
+Rule = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
@@ -55,6 +60,7 @@ def generate(
     *,
     temperature: float = 1.0,
     choose: Callable[[Tensor], Tensor] | None = None,
+    rules: Sequence[Rule] = (),
     end: int | None = None,
     mask: Tensor | None = None,
     generator: torch.Generator | None = None,
@@ -65,12 +71,14 @@ def generate(
     """Continue every prompt by new_tokens tokens: ids (B, T) to (B, T + new_tokens).
 
     temperature 0 takes the likeliest token. choose: scores (B, V) to tokens
-    (B,), instead of temperature and drawing. end: the token after which a row
-    holds only `pad`. mask (B, T): True = a real token; shorter prompts are
-    padded on the left. samples: answers per prompt, side by side, (B *
-    samples, T + new_tokens); the prompt is read once. cache=False reads
-    everything again at each step. One seed gives one text, and a row's text
-    does not depend on when other rows end.
+    (B,), instead of temperature and drawing. rules change the scores before,
+    one after the other; each sees prompts and answers so far, (B, T), and where
+    they are real tokens. end: the token after which a row holds only `pad`; an
+    ended row is handed to rules and to `choose` no more, or in vain. mask (B, T):
+    True = a real token; shorter prompts are padded on the left. samples: answers
+    per prompt, side by side, (B * samples, T + new_tokens); the prompt is read
+    once. cache=False reads everything again at each step. One seed gives one
+    text, and a row's text does not depend on when other rows end.
     """
     check_request(model.config, ids, new_tokens, temperature, samples, mask)
     T, length = ids.shape[1], ids.shape[1] + new_tokens
@@ -86,6 +94,9 @@ def generate(
         logits, memory = read_prompts(model, ids, mask, samples, length)
         rows = torch.arange(len(text), device=ids.device)  # still being written
         for t in range(T, length):
+            if rules:
+                seen = None if real is None else real[rows, :t]
+                logits = follow(rules, logits, text[rows, :t], seen)
             if choose is None:
                 chances = (logits.float() / temperature).softmax(dim=-1)
                 text[rows, t] = inverse_cdf(chances, luck[t - T, rows])
@@ -103,6 +114,16 @@ def generate(
             hidden = model.hidden(new, seen, memory if cache else None)
             logits = model.head(hidden[:, -1])
     return text if end is None else blank_after(text, T, end, pad)
+
+
+def follow(
+    rules: Iterable[Rule], logits: Tensor, ids: Tensor, mask: Tensor | None
+) -> Tensor:
+    """Scores after all rules in turn; without a mask every token is real."""
+    mask = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
+    for rule in rules:
+        logits = rule(logits, ids, mask)
+    return logits
 
 
 def lots(

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
+from course_lib.sampling.generate import Rule
+
 # ---- penalties
 
 
@@ -37,8 +39,9 @@ def token_counts(ids: Tensor, vocabulary: int, mask: Tensor | None = None) -> Te
 def repetition_penalty(logits: Tensor, counts: Tensor, penalty: float) -> Tensor:
     """Make every token that was said less likely, once, by a factor on its score.
 
-    logits and counts (B, V); penalty above 0: 1 does nothing, more than 1
-    discourages, less than 1 encourages.
+    logits and counts (B, V); counts: how often each token was said. penalty
+    above 0: 1 does nothing, more than 1 discourages, less than 1 encourages.
+    Returns (B, V) of the logits' type.
 
     How: a positive score is divided, a negative one multiplied: dividing it
     would bring it closer to 0, which is a reward.
@@ -101,32 +104,48 @@ def no_repeat_ngrams(logits: Tensor, ids: Tensor, n: int) -> Tensor:
     return logits.masked_fill(banned, -math.inf)
 
 
-class Remembering:
-    """What `generate` takes as `choose` when a rule needs the text so far.
+def counting(
+    penalise: Callable[[Tensor, Tensor, float], Tensor],
+    penalty: float,
+    start: int = 0,
+) -> Rule:
+    """A penalty as `generate` takes it among its rules, without any state.
 
-    rule: scores (B, V) and ids (B, T) to scores; pick: scores to tokens (B,),
-    as from `sampler`. ids: the prompts, or (B, 0) if only answers should
-    count. For one call of `generate` without `end`, since `generate` takes
-    ended rows away without saying which; `blank_after` does the rest.
+    penalise: one of the three above. Real tokens from position start on count:
+    0 counts prompt and answer, the width of the prompts the answer only.
+
+    >>> rule = counting(presence_penalty, 0.5, start=1)
+    >>> ids = torch.tensor([[1, 2]])
+    >>> rule(torch.zeros(1, 3), ids, torch.ones_like(ids, dtype=torch.bool))
+    tensor([[ 0.0000,  0.0000, -0.5000]])
     """
 
-    def __init__(
-        self,
-        ids: Tensor,
-        rule: Callable[[Tensor, Tensor], Tensor],
-        pick: Callable[[Tensor], Tensor],
-    ) -> None:
-        self.ids, self.rule, self.pick = ids, rule, pick
+    def rule(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        late = torch.arange(ids.shape[1], device=ids.device) >= start
+        counts = token_counts(ids, logits.shape[1], mask & late)
+        return penalise(logits, counts, penalty)
 
-    def __call__(self, logits: Tensor) -> Tensor:
-        if len(logits) != len(self.ids):
-            raise ValueError(
-                f"{len(self.ids)} texts are remembered, but {len(logits)} rows of scores "
-                "came: call generate without end, and with one row of ids per sample."
-            )
-        tokens = self.pick(self.rule(logits, self.ids))
-        self.ids = torch.cat([self.ids, tokens.unsqueeze(1)], dim=1)
-        return tokens
+    return rule
+
+
+def no_end_before(end: int, length: int) -> Rule:
+    """A rule for `generate`: no text may end before it has so many tokens.
+
+    length counts the prompt with its padding, so that n new tokens before the
+    end are length = T + n.
+
+    >>> ids = torch.tensor([[1, 2]])
+    >>> no_end_before(0, length=3)(torch.zeros(1, 3), ids, ids > 0)
+    tensor([[-inf, 0., 0.]])
+    """
+
+    def rule(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        if ids.shape[1] >= length:
+            return logits
+        tokens = torch.arange(logits.shape[1], device=logits.device)
+        return logits.masked_fill(tokens == end, -math.inf)
+
+    return rule
 
 
 # ---- stop strings
@@ -147,17 +166,18 @@ def find_stop(text: str, stops: Sequence[str]) -> int | None:
 
 
 def held_back(text: str, stops: Sequence[str]) -> int:
-    """How many last characters could be the beginning of a stop string, and must wait.
+    """How many last characters could begin a stop string, and so may not be shown yet.
 
-    How: for every stop string, the longest of its beginnings with which the
-    text ends; the whole string does not count.
+    text holds no complete stop string; stops: a list or tuple of strings, none
+    of them empty. 0 if none has begun, or if there are no stop strings.
+
+    How: the longest end of the text with which some stop string begins.
 
     >>> held_back("It is so.\\n", stops=["\\n\\nUser", "."])
     1
     """
-    return max(
-        (n for s in stops for n in range(1, len(s)) if text.endswith(s[:n])), default=0
-    )
+    begun = (n for s in stops for n in range(1, len(s)) if text.endswith(s[:n]))
+    return max(begun, default=0)
 
 
 class Stream:
@@ -168,10 +188,16 @@ class Stream:
     whose bytes come in two tokens appears with the second.
     """
 
-    def __init__(self, stops: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        stops: Sequence[str] = (),
+        waits: Callable[[str, Sequence[str]], int] = held_back,
+    ) -> None:
+        """waits: how many last characters of a text may not be shown yet."""
         if isinstance(stops, str) or not all(stops):
             raise ValueError(f"stops is a list of strings, none of them '': {stops!r}.")
-        self.stops, self.waiting, self.stopped = tuple(stops), "", False
+        self.stops, self.waits = tuple(stops), waits
+        self.waiting, self.stopped = "", False
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def read(self, data: bytes, last: bool = False) -> str:
@@ -182,7 +208,7 @@ class Stream:
         cut = find_stop(text, self.stops)
         self.stopped = cut is not None
         if cut is None:
-            cut = len(text) if last else len(text) - held_back(text, self.stops)
+            cut = len(text) if last else len(text) - self.waits(text, self.stops)
         self.waiting = "" if self.stopped or last else text[cut:]
         return text[:cut]
 

@@ -17,6 +17,7 @@ from course_lib.sampling.filters import Filter, probabilities
 from course_lib.sampling.generate import draw
 
 Reader = Callable[[Tensor], Tensor]  # ids (1, T) to logits (1, T, V), as a model does
+Rule = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # as keep_or_replace
 
 
 def overlap(p: Tensor, q: Tensor) -> Tensor:
@@ -31,37 +32,29 @@ def overlap(p: Tensor, q: Tensor) -> Tensor:
     return torch.minimum(p, q).sum(dim=-1)
 
 
-def acceptance(p: Tensor, q: Tensor, guesses: Tensor) -> Tensor:
-    r"""The probability with which each guess is kept: $\min(1, p(x) / q(x))$.
+def keep_or_replace(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The rule: how likely a guess is kept, and what a rejected one is drawn from.
 
-    p and q (n, V): probabilities of the target and of the draft; guesses (n,):
-    drawn from q. Returns (n,).
+    p and q (..., V): probabilities of the target and of the draft. Returns two
+    of (..., V): keep, the probability with which each token is kept if the
+    draft guesses it, $\min(1, p/q)$, and 1 where q is 0; and replace, the
+    distribution from which the token is drawn instead if it is not kept,
+    $(p - q)_+$ made to sum to 1 in each row, where $(x)_+$ is x above 0 and 0
+    below. In a row with p = q nothing is ever rejected, and replace is p.
 
-    >>> p, q = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.25, 0.75]])
-    >>> acceptance(p, q, torch.tensor([1]))
-    tensor([0.6667])
+    How: tokens that the draft proposes too often were already drawn often
+    enough, so they have no share in replace.
+
+    >>> p, q = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, 0.7, 0.1])
+    >>> keep_or_replace(p, q)
+    (tensor([1.0000, 0.4286, 1.0000]), tensor([0.7500, 0.0000, 0.2500]))
     """
     assert p.shape == q.shape, f"one row of p per row of q: {p.shape=} {q.shape=}"
-    assert guesses.shape == p.shape[:1], f"{guesses.shape=} {p.shape=}"
-    chosen = guesses.unsqueeze(-1)  # (n, 1)
-    ratios = p.gather(-1, chosen) / q.gather(-1, chosen)
-    return ratios.squeeze(-1).clamp(max=1)
-
-
-def residual(p: Tensor, q: Tensor) -> Tensor:
-    r"""What a rejected guess is replaced from: $(p - q)_+$, made to sum to 1.
-
-    p and q (..., V). Tokens that the draft proposes too often were already
-    drawn often enough, so they have no share. Where p = q nothing is ever
-    rejected; there it gives p.
-
-    >>> residual(torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, 0.7, 0.1]))
-    tensor([0.7500, 0.0000, 0.2500])
-    """
-    assert p.shape == q.shape, f"{p.shape=} {q.shape=}"
+    keep = torch.where(p < q, p / q, torch.ones_like(p))
     missing = (p - q).clamp(min=0)
     total = missing.sum(dim=-1, keepdim=True)
-    return torch.where(total > 0, missing / total, p)
+    replace = torch.where(total > 0, missing / total, p)
+    return keep, replace
 
 
 def count_kept(coins: Tensor) -> int:
@@ -74,21 +67,6 @@ def count_kept(coins: Tensor) -> int:
     2
     """
     return int(coins.cumprod(dim=0).sum())
-
-
-def next_probabilities(p: Tensor, q: Tensor, kept: int) -> Tensor:
-    """What the token after the kept guesses is drawn from.
-
-    p (n + 1, V): the target's probabilities at each of n guesses and after the
-    last; q (n, V): the draft's. Returns (V,). If every guess is kept, the
-    target has already scored one more token, and this bonus is for nothing.
-
-    >>> p = torch.tensor([[0.5, 0.5], [0.9, 0.1]])
-    >>> next_probabilities(p, torch.tensor([[0.0, 1.0]]), kept=1)
-    tensor([0.9000, 0.1000])
-    """
-    assert len(p) == len(q) + 1, f"one more row of p than of q: {p.shape=} {q.shape=}"
-    return p[kept] if kept == len(q) else residual(p[kept], q[kept])
 
 
 def tokens_per_call(share: float, guesses: int) -> float:
@@ -132,17 +110,24 @@ def speculative_step(
     guesses: int,
     filters: Sequence[Filter] = (),
     generator: torch.Generator | None = None,
+    rule: Rule = keep_or_replace,
 ) -> Tensor:
-    """One call of the target: the new tokens (k,), at least 1, at most guesses + 1."""
+    """One call of the target: the new tokens (k,), at least 1, at most guesses + 1.
+
+    If every guess is kept, the target has already scored one more token, and
+    this bonus is for nothing.
+    """
     T = ids.shape[1]
     if guesses == 0:
         return draw(probabilities(target(ids)[:, -1], filters), generator)
     text, q = guess(draft, ids, guesses, filters, generator)
     p = probabilities(target(text)[0, T - 1 :], filters)  # (guesses + 1, V)
-    chances = acceptance(p[:-1], q, text[0, T:])
+    keep, replace = rule(p[:-1], q)
+    chances = keep.gather(-1, text[0, T:, None]).squeeze(-1)  # (guesses,)
     coins = draw(torch.stack([1 - chances, chances], dim=-1), generator)
     kept = count_kept(coins)
-    new = draw(next_probabilities(p, q, kept).unsqueeze(0), generator)
+    after = torch.cat([replace, p[-1:]])  # (guesses + 1, V), the bonus last
+    new = draw(after[kept : kept + 1], generator)
     return torch.cat([text[0, T : T + kept], new])
 
 
@@ -156,12 +141,14 @@ def speculative_generate(
     filters: Sequence[Filter] = (),
     end: int | None = None,
     generator: torch.Generator | None = None,
+    rule: Rule = keep_or_replace,
 ) -> tuple[Tensor, dict[str, float]]:
     """Continue one prompt as the target would, with fewer calls of it.
 
     target and draft: ids (1, T) to logits (1, T, V), with one vocabulary:
     models, or `CachedReader`s of models. ids (1, T). filters as in `sampler`;
-    `greedy` among them gives the target's own greedy text. Returns the text,
+    `greedy` among them gives the target's own greedy text. rule: what is done
+    with each guess. Returns the text,
     (1, T + new_tokens) or shorter if `end` came, and: `calls` of the target,
     `guessed` tokens, and the `kept` among them.
     """
@@ -171,7 +158,7 @@ def speculative_generate(
         while ids.shape[1] < T + new_tokens:
             room = T + new_tokens - ids.shape[1]
             n = min(guesses, room - 1)  # one token more comes from the target
-            new = speculative_step(target, draft, ids, n, filters, generator)
+            new = speculative_step(target, draft, ids, n, filters, generator, rule)
             stats["calls"] += 1
             stats["guessed"] += n
             stats["kept"] += len(new) - 1

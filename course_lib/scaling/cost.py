@@ -8,7 +8,8 @@ salaries, and what making the machines costs.
 
 from dataclasses import dataclass
 
-HOUR, DAY = 3600.0, 86400.0  # seconds
+HOUR = 3600.0  # seconds
+DAY = 24 * HOUR
 
 
 @dataclass(frozen=True)
@@ -18,36 +19,40 @@ class Gpu:
     peak: float  # FLOP/s in 16 bits, dense: makers also print twice that, for sparse
     watts: float  # thermal design power
     memory: float  # bytes
+    bandwidth: float  # bytes/s between memory and cores
 
 
-GPUS = {  # NVIDIA's data sheets of the SXM versions
-    "V100": Gpu(125e12, 300, 32e9),
-    "A100": Gpu(312e12, 400, 80e9),
-    "H100": Gpu(989e12, 700, 80e9),
-    "H800": Gpu(989e12, 700, 80e9),  # an H100 with slower links between GPUs
+GPUS = {  # NVIDIA's data sheets: V100 SXM2 32 GB, A100 SXM 80 GB, H100 SXM
+    "V100": Gpu(125e12, 300, 32e9, 900e9),
+    "A100": Gpu(312e12, 400, 80e9, 2039e9),
+    "H100": Gpu(989e12, 700, 80e9, 3.35e12),
+    # An H100 with slower links between GPUs, for China. There is no public data
+    # sheet; the watts are those of an H100.
+    "H800": Gpu(989e12, 700, 80e9, 3.35e12),
 }
 
 
-def gpu_hours(compute: float, peak: float, mfu: float = 0.4) -> float:
-    """Hours of one GPU for `compute` operations, at a share `mfu` of its peak.
-
-    peak in FLOP/s.
-
-    >>> round(gpu_hours(5.88e21, peak=312e12, mfu=0.4))
-    13088
-    """
-    if not 0 < mfu <= 1:
-        raise ValueError(f"mfu is a share of the peak, above 0 and at most 1: {mfu}.")
-    return compute / (peak * mfu) / HOUR
-
-
 def gpu_days(compute: float, peak: float, mfu: float = 0.4) -> float:
-    """The same in days.
+    r"""Days of one GPU: $C / (\text{peak} \cdot \text{mfu})$ seconds, in days.
+
+    compute: C operations in all; peak in FLOP/s, from the data sheet; mfu: the share
+    of it that a training reaches, above 0 and at most 1. A day has 86,400 seconds.
 
     >>> [round(gpu_days(5.88e21, peak=312e12, mfu=mfu)) for mfu in (1.0, 0.4)]
     [218, 545]
     """
-    return gpu_hours(compute, peak, mfu) * HOUR / DAY
+    assert 0 < mfu <= 1, f"mfu is a share of the peak, above 0 and at most 1: {mfu=}"
+    seconds = compute / (peak * mfu)
+    return seconds / DAY
+
+
+def gpu_hours(compute: float, peak: float, mfu: float = 0.4) -> float:
+    """The same in hours, in which machines are rented.
+
+    >>> round(gpu_hours(5.88e21, peak=312e12, mfu=0.4))
+    13088
+    """
+    return gpu_days(compute, peak, mfu) * DAY / HOUR
 
 
 def utilisation(compute: float, hours: float, peak: float) -> float:

@@ -1,4 +1,4 @@
-"""Abilities that seem to appear suddenly: a smooth score, seen through a harsh metric.
+"""Abilities that seem to appear suddenly: a smooth score through a harsh metric.
 
 If each of k tokens is right with probability p, the whole answer is right with
 probability p to the power of k. A slow rise of p then looks like a jump (Schaeffer
@@ -7,6 +7,8 @@ question whether every reported jump is of this kind.
 """
 
 import math
+
+from torch import Tensor
 
 
 def token_accuracy(loss: float) -> float:
@@ -19,7 +21,7 @@ def token_accuracy(loss: float) -> float:
 
 
 def exact_match(p: float, length: int) -> float:
-    """The probability that all tokens of an answer are right: p to the power of length.
+    """The probability that all tokens of an answer are right: p to the length.
 
     >>> [round(exact_match(p, 10), 2) for p in (0.7, 0.9, 0.99)]
     [0.03, 0.35, 0.9]
@@ -36,3 +38,21 @@ def accuracy_for(target: float, length: int) -> float:
     """
     assert 0 <= target <= 1, f"a probability: {target=}"
     return target ** (1 / length)
+
+
+def stretches_right(right: Tensor, length: int) -> float:
+    """The share of stretches of `length` tokens that are right throughout.
+
+    right (B, T) bool: was the model's first choice the token that followed? Every
+    place where a stretch fits into one text counts, so B (T - length + 1) stretches.
+
+    How: `unfold` lays all stretches of a text side by side; `all` judges each.
+
+    >>> import torch
+    >>> stretches_right(torch.tensor([[True, True, False, True]]), length=2)
+    0.3333333333333333
+    """
+    assert right.dim() == 2, f"one row per text: {right.shape=}"
+    assert 1 <= length <= right.shape[1], f"fits a text: {length=} {right.shape=}"
+    stretches = right.unfold(1, length, 1)
+    return stretches.all(dim=-1).double().mean().item()

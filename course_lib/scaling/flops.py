@@ -12,17 +12,34 @@ from course_lib.scaling.parameters import Experts, Latent, layer_matrices
 from course_lib.transformer import Config
 
 
-def train_flops(parameters: float, tokens: float) -> float:
-    """Operations of a whole training, C = 6 N D, counting matrices only.
+def train_flops(
+    parameters: float,
+    tokens: float,
+    config: Config | None = None,
+    length: int | None = None,
+) -> float:
+    r"""Operations of a whole training: $6ND$, and with a shape $12LHKTD$ more.
 
-    parameters N; tokens D that are read, repeats included.
+    parameters N; tokens D that are read, repeats included. config and length (T
+    tokens of one text), given together, add the scores of attention, for all pairs
+    of tokens, nothing halved.
 
-    How: two for the forward pass, four for the backward pass, per weight and token.
+    Six per parameter and token: a weight multiplies and adds once forward, which is
+    2; backward takes 4, since it finds the gradient of the weight and that of the
+    input, each with as many operations as forward.
+
+    How: forward, 4 H K T per layer and token for the scores; times 3 with backward.
 
     >>> train_flops(7e9, 140e9)
     5.88e+21
+    >>> train_flops(1000, 10, Config(width=8, heads=4, layers=2), length=9)
+    77280.0
     """
-    return 6.0 * parameters * tokens
+    assert (config is None) == (length is None), f"both or none: {config=} {length=}"
+    each = 6 * parameters  # per token
+    if config is not None:
+        each += 12 * config.layers * config.heads * config.K * length
+    return float(each * tokens)
 
 
 def matrix_flops(
@@ -73,7 +90,8 @@ def forward_flops(
 ) -> float:
     """Operations to read one token, in the mean over a text of this length.
 
-    >>> forward_flops(Config(vocabulary=100, width=8, heads=4, hidden=10, layers=2), 9)
+    >>> config = Config(vocabulary=100, width=8, heads=4, hidden=10, layers=2)
+    >>> forward_flops(config, 9)
     3904.0
     """
     scores = attention_flops(config, length, causal, latent)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kaplan:
-    """Constants of Kaplan's law; a scale is where its power law alone reaches 1 nat."""
+    """Constants of Kaplan's law; at a scale its power law alone reaches 1 nat."""
 
     size_scale: float  # N_c, parameters without embeddings
     data_scale: float  # D_c, tokens
@@ -25,7 +25,7 @@ class Kaplan:
 
 @dataclass(frozen=True)
 class Chinchilla:
-    """Constants of Chinchilla's law: a floor, and two powers that fall towards it."""
+    """Constants of Chinchilla's law: a floor, and two powers that fall to it."""
 
     E: float  # nats that remain: the entropy of text
     A: float  # size of the term of parameters
@@ -34,11 +34,18 @@ class Chinchilla:
     beta: float  # and for tokens
 
 
+# They stand in arXiv 2001.08361 (Kaplan et al.), 2203.15556 (Hoffmann et al.) and
+# 2404.10102 (Besiroglu et al.).
+PF_DAY = 1e15 * 86400  # operations of one petaflop per second for a day
 KAPLAN_JOINT = Kaplan(6.4e13, 1.8e13, 0.076, 0.103)  # table 2: both fitted at once
 KAPLAN_ALONE = Kaplan(8.8e13, 5.4e13, 0.076, 0.095)  # eq. 1.1, 1.2: one at a time
+KAPLAN_COMPUTE = (3.1e8 * PF_DAY, 0.050)  # eq. 1.3: scale and exponent of C_min
 PRINTED = Chinchilla(1.69, 406.4, 410.7, 0.34, 0.28)  # Hoffmann et al., eq. 10
-UNROUNDED = Chinchilla(1.6934, 406.4, 410.7, 0.3392, 0.2849)  # in its TeX source
-REFIT = Chinchilla(1.8172, 482.01, 2085.43, 0.3478, 0.3658)  # Besiroglu et al. 2024
+UNROUNDED = Chinchilla(  # a comment behind eq. 10 in the paper's TeX source
+    math.exp(0.5267228), math.exp(6.0073404), math.exp(6.0179186),
+    alpha=0.33917084, beta=0.2849083,
+)  # fmt: skip
+REFIT = Chinchilla(1.8172, 482.01, 2085.43, 0.3478, 0.3658)  # Besiroglu et al.
 
 
 # ---- two laws
@@ -78,6 +85,18 @@ def kaplan_loss(parameters: float, tokens: float, law: Kaplan = KAPLAN_JOINT) ->
     return (size + law.data_scale / tokens) ** law.data_exponent
 
 
+def kaplan_compute_loss(compute: float) -> float:
+    r"""Kaplan's law of compute spent well: $(C_c/C)^{0.050}$ (eq. 1.3).
+
+    compute in operations, without embeddings, at the best size for it, endless data
+    and small batches.
+
+    >>> round(kaplan_compute_loss(5.88e21), 2)
+    2.15
+    """
+    return power_law(compute, *KAPLAN_COMPUTE)
+
+
 def chinchilla_loss(parameters: float, tokens: float, law: Chinchilla = REFIT) -> float:
     r"""Chinchilla's parametric law: $E + A/N^\alpha + B/D^\beta$.
 
@@ -103,12 +122,26 @@ def optimal(compute: float, law: Chinchilla = REFIT) -> tuple[float, float]:
     >>> round(N / 1e9, 1), round(D / 1e9)
     (6.9, 142)
     """
-    if not compute > 0:  # also nan
-        raise ValueError(f"A budget is more than 0 operations, not {compute}.")
+    assert compute > 0, f"a budget is more than 0 operations: {compute=}"
     both = law.alpha + law.beta
     G = (law.alpha * law.A / (law.beta * law.B)) ** (1 / both)
     N = G * (compute / 6) ** (law.beta / both)
     return N, compute / (6 * N)
+
+
+def against_optimum(
+    parameters: float, tokens: float, law: Chinchilla = REFIT
+) -> tuple[float, float]:
+    r"""Tokens per parameter of this model, and of the best one of the same compute.
+
+    The best one is that of `optimal` at $C = 6ND$. Returns (this model's, the best
+    one's). If the first is larger, the model is smaller than the best, reading more.
+
+    >>> [round(ratio, 1) for ratio in against_optimum(7e9, 2e12)]
+    [285.7, 19.3]
+    """
+    N, D = optimal(6 * parameters * tokens, law)
+    return tokens / parameters, D / N
 
 
 def lowest(
@@ -193,7 +226,7 @@ def lifetime_flops(parameters: float, tokens: float, served: float) -> float:
 def cheapest(
     loss: float, served: float, law: Chinchilla = REFIT
 ) -> tuple[float, float]:
-    """Size and tokens that reach a loss at least cost over a life of `served` tokens.
+    """Size and tokens that reach a loss at least cost, if `served` tokens follow.
 
     With served=0 it is `optimal` for the compute at which that reaches the loss
     (Sardana et al. 2023). Returns (N, D).

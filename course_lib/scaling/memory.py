@@ -2,9 +2,9 @@
 
 Training with AdamW keeps four numbers for each weight, in mixed precision five
 (Micikevicius et al. 2018; Rajbhandari et al. 2020, section 3.1: 16 bytes). Serving
-keeps the weights and, for every token of every text, its keys and values. Left out:
-activations, which depend on the batch and on what is recomputed, and what a memory
-allocator wastes.
+keeps the weights and, for every token of every text, its keys and values. What
+backward remembers of forward is in activations.py. Left out: windows in some layers
+only, and what a memory allocator wastes.
 """
 
 from course_lib.scaling.parameters import Latent
@@ -68,6 +68,32 @@ def training_bytes(
     return sum(training_parts(parameters, precision, mixed).values())
 
 
+SHARDED = {  # stage of ZeRO: divided parts (Rajbhandari et al. 2020, figure 1)
+    0: (),
+    1: ("moments", "master"),
+    2: ("moments", "master", "gradients"),
+    3: ("moments", "master", "gradients", "weights"),
+}
+
+
+def sharded(parts: dict[str, float], devices: int, stage: int = 3) -> dict[str, float]:
+    """What each of several devices keeps when some parts are divided among them.
+
+    parts as `training_parts` gives them. stage 0: every device keeps everything;
+    1 divides the optimiser's moments and master copy, 2 also the gradients, 3 also
+    the weights.
+
+    >>> sharded(training_parts(8.0), devices=4, stage=2)
+    {'weights': 32.0, 'gradients': 8.0, 'moments': 16.0, 'master': 0.0}
+    """
+    if stage not in SHARDED:
+        raise ValueError(f"A stage of sharding is 0, 1, 2 or 3, not {stage}.")
+    if devices < 1:
+        raise ValueError(f"At least one device must hold the model, not {devices}.")
+    divisor = dict.fromkeys(SHARDED[stage], devices)
+    return {name: size / divisor.get(name, 1) for name, size in parts.items()}
+
+
 def largest_trainable(
     memory: float, precision: str = "float32", mixed: bool = False
 ) -> float:
@@ -84,21 +110,48 @@ def cache_bytes(
     batch: int,
     length: int,
     precision: str = "bfloat16",
-    latent: Latent | None = None,
+    window: int | None = None,
 ) -> float:
-    r"""Bytes of keys and values: $2LBS\,\text{kv\_heads}\,K$ numbers.
+    r"""Bytes of all keys and values: $2LBS\,\text{kv\_heads}\,K$ numbers.
 
-    batch B texts of length S tokens each. Latent attention keeps one short vector
-    and the shared keys that turn, instead of keys and values of every head.
+    batch: B texts; length: S tokens of each; both at least 0. window: of a text only
+    the last `window` tokens are kept, since later ones never look further back
+    (None: all are kept).
 
-    >>> config = Config(width=8, heads=4, kv_heads=2, layers=3)
+    How: a key and a value, each of K numbers, per layer, shared head and kept token.
+
+    >>> config = Config(width=8, heads=4, kv_heads=1, layers=3, head_width=6)
     >>> cache_bytes(config, batch=1, length=10)
-    480.0
+    720.0
+    >>> cache_bytes(config, batch=1, length=10, window=5)
+    360.0
     """
-    each = 2 * config.kv_heads * config.K
-    if latent is not None:
-        each = latent.memory + latent.rotary
-    return config.layers * batch * length * each * number_bytes(precision)
+    assert min(batch, length) >= 0, f"sizes of at least 0: {batch=} {length=}"
+    assert window is None or window >= 1, f"a window keeps 1 or more: {window=}"
+    kept = length if window is None else min(length, window)
+    numbers = 2 * config.layers * config.kv_heads * config.K  # per token
+    return batch * kept * numbers * number_bytes(precision)
+
+
+def latent_cache_bytes(
+    config: Config,
+    latent: Latent,
+    batch: int,
+    length: int,
+    precision: str = "bfloat16",
+) -> float:
+    """The same for latent attention, which keeps less of each token.
+
+    One short vector, from which all heads make their keys and values, and the shared
+    part of the keys that turns: `latent.memory + latent.rotary` numbers per layer.
+
+    >>> latent = Latent(query=3, memory=5, rotary=2, plain=4, value=4)
+    >>> latent_cache_bytes(Config(layers=3), latent, batch=1, length=10)
+    420.0
+    """
+    assert min(batch, length) >= 0, f"sizes of at least 0: {batch=} {length=}"
+    numbers = config.layers * (latent.memory + latent.rotary)  # per token
+    return batch * length * numbers * number_bytes(precision)
 
 
 def inference_bytes(
@@ -108,13 +161,18 @@ def inference_bytes(
     length: int,
     precision: str = "bfloat16",
     cache_precision: str = "bfloat16",
+    window: int | None = None,
     latent: Latent | None = None,
 ) -> float:
-    """Bytes of weights and cache together.
+    """Bytes of weights and cache together; a latent memory knows no window.
 
     >>> config = Config(width=8, heads=4, kv_heads=2, layers=3)
     >>> inference_bytes(1000, config, batch=2, length=10, precision="int4")
     1460.0
     """
-    cache = cache_bytes(config, batch, length, cache_precision, latent)
+    assert window is None or latent is None, f"one or neither: {window=} {latent=}"
+    if latent is not None:
+        cache = latent_cache_bytes(config, latent, batch, length, cache_precision)
+    else:
+        cache = cache_bytes(config, batch, length, cache_precision, window)
     return weight_bytes(parameters, precision) + cache

@@ -55,7 +55,7 @@ def attention_matrices(config: Config, latent: Latent | None = None) -> int:
 
 
 def latent_matrices(config: Config, latent: Latent) -> int:
-    """The same for latent attention: down and up for queries, down and up for the rest.
+    """The same for latent attention: down and up for queries, then for the rest.
 
     >>> latent_matrices(Config(width=8, heads=2), Latent(3, 5, 2, 4, 4))
     260
@@ -82,8 +82,8 @@ def expert_matrices(config: Config, experts: Experts, active: bool = False) -> i
 
     >>> experts = Experts(count=8, chosen=2, hidden=10)
     >>> config = Config(width=8)
-    >>> expert_matrices(config, experts), expert_matrices(config, experts, active=True)
-    (1984, 544)
+    >>> [expert_matrices(config, experts, active) for active in (False, True)]
+    [1984, 544]
     """
     used = (experts.chosen if active else experts.count) + experts.shared
     one = mlp_matrices(replace(config, hidden=experts.hidden))
@@ -132,7 +132,7 @@ def vectors(config: Config, latent: Latent | None = None) -> int:
 
 
 def embeddings(config: Config) -> int:
-    """Numbers that turn a token, and with learned positions its place, into a vector.
+    """Numbers that turn a token, and its place if that is learned, into a vector.
 
     >>> embeddings(Config(vocabulary=100, width=8))
     800
@@ -149,7 +149,7 @@ def parameters(
     latent: Latent | None = None,
     active: bool = False,
 ) -> int:
-    """All numbers that a model learns; active: without experts not visited by a token.
+    """All numbers that a model learns; active: without experts that are not visited.
 
     A tied matrix counts once. Embedding, head, router and shared experts are
     active: that is a convention, and published figures differ in it.

@@ -28,6 +28,7 @@ class Published:
     gpu: str = ""  # a name in cost.GPUS
     hours: float | None = None  # GPU hours
     hours_source: str = ""
+    length: int | None = None  # tokens of a text in pre-training; None: the context
 
     def count(self, active: bool = False) -> int:
         """Parameters counted from the shape."""
@@ -39,6 +40,8 @@ LLAMA_1 = "Touvron et al. 2023a (arXiv 2302.13971), table 2"
 LLAMA_1_HOURS = "the same, table 15"
 LLAMA_2 = "Touvron et al. 2023b (arXiv 2307.09288), table 1"
 LLAMA_2_HOURS = "the same, table 2"
+# Of the paper's table 3 the first version misprints the width of the MLPs (6,144 for
+# 14,336), and 128,000 words leave out 256 special tokens.
 LLAMA_3 = "Meta, model card of Llama 3 (April 2024); shape: arXiv 2407.21783, table 3"
 LLAMA_3_HOURS = "the same card, which says more than 15 trillion tokens"
 
@@ -54,7 +57,7 @@ PUBLISHED = {
             bias=True,
         ),
         "174.6B",
-        "Brown et al. 2020 (arXiv 2005.14165), tables 2.1 and D.1",
+        "Brown et al. 2020 (arXiv 2005.14165), tables 2.1 and D.1, section 2.3",
         tokens=300e9,
         gpu="V100",
     ),
@@ -107,6 +110,7 @@ PUBLISHED = {
         "405B", "Grattafiori et al. 2024 (arXiv 2407.21783), table 3 and section 3",
         15.6e12, gpu="H100", hours=30.84e6,
         hours_source="Meta, model card of Llama 3.1 (July 2024)",
+        length=8192,  # longer ones only at the end: section 3.4
     ),
     "Mixtral-8x7B": Published(
         llama(
@@ -121,7 +125,9 @@ PUBLISHED = {
             vocabulary=129_280, context=4096, width=7168, layers=61, heads=128,
             kv_heads=128, hidden=18432, head_width=192, tied=False,
         ),
-        "671B", "DeepSeek-AI 2024 (arXiv 2412.19437), sections 1 and 4.2", 14.8e12,
+        "671B",
+        "DeepSeek-AI 2024 (arXiv 2412.19437), sections 1 and 4.2, and its config.json",
+        14.8e12,
         printed_active="37B",
         experts=Experts(count=256, chosen=8, hidden=2048, shared=1, dense=3),
         latent=Latent(query=1536, memory=512, rotary=64, plain=128, value=128),

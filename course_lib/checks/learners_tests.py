@@ -19,6 +19,13 @@ def _no_idea(version: Callable, calls: list[tuple]) -> None:
     return None
 
 
+def _not_compared(version: Callable, calls: list[tuple]) -> str:
+    return (
+        "Is the result compared with a number, on both sides and closely? Is the assert one that can fail, outside "
+        "any except?"
+    )
+
+
 def check_test(
     about: object | None,
     right: dict[str, Callable],
@@ -26,13 +33,15 @@ def check_test(
     proved: str,
     why_blind: Why = _no_idea,
     why_unfair: Why = _no_idea,
+    why_missed: Why = _not_compared,
     called: str = "",
 ) -> Callable:
     """Make a check of a test that a learner wrote: it must pass every right version and fail every faulty one.
 
     about is the library function that the test is about; right and faulty map a
     description to a version. why_blind(version, calls) may say why a test's inputs
-    cannot show a version's fault, why_unfair why a right version was rejected.
+    cannot show a version's fault, why_unfair why a right version was rejected,
+    why_missed what to assert if a fault shows on the inputs and nothing objects.
 
     about=None is for a test of something that the library does not have, known to
     learners as called: a model, say, of which only some properties are asked.
@@ -54,7 +63,7 @@ def check_test(
             _must_accept(test, right, called, why_unfair)
             for description, version in faulty.items():
                 trial = _Trial(version, called)
-                _must_reject(test, trial, description, standard, why_blind)
+                _must_reject(test, trial, description, standard, why_blind, why_missed)
 
         return check(None, proved, about=about)(body)
 
@@ -139,6 +148,7 @@ def _must_reject(
     description: str,
     standard: Callable | None,
     why_blind: Why,
+    why_missed: Why,
 ) -> None:
     try:
         if not trial.passes(test):
@@ -159,12 +169,11 @@ def _must_reject(
     )
     for arguments, got in trial.calls if standard else ():
         want = standard(*arguments)
-        expect(
-            _alike(got, want),
-            f"{start} On your inputs it gives {_short(got)} instead of {_short(want)}, and no assert objects. Is the "
-            "result compared with a number, on both sides and closely? Is the assert one that can fail, outside "
-            "any except?",
-        )
+        if not _alike(got, want):
+            raise CheckFailed(
+                f"{start} On your inputs it gives {_instead(got, want)}, and no assert objects. "
+                f"{why_missed(trial.version, trial.arguments)}"
+            )
     why = why_blind(trial.version, trial.arguments)
     raise CheckFailed(
         f"{start} {why or 'On your inputs that mistake changes nothing. Find some on which it does.'}"
@@ -184,6 +193,16 @@ def _alike(a: object, b: object) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.shape == b.shape and close(a.detach(), b.detach())
     return unchanged(a, b)
+
+
+def _instead(got: object, want: object) -> str:
+    """What came and what was wanted; of many numbers the first that differs."""
+    tensors = isinstance(got, Tensor) and isinstance(want, Tensor)
+    if tensors and got.shape == want.shape and got.numel() > 4:
+        off = ~torch.isclose(got.double(), want.double(), rtol=1e-5, atol=1e-6)
+        place = tuple(off.nonzero()[0].tolist())
+        return f"{got[place].item():.4g} instead of {want[place].item():.4g} at {list(place)}"
+    return f"{_short(got)} instead of {_short(want)}"
 
 
 def _short(result: object) -> str:

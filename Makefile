@@ -6,7 +6,7 @@ SETUP   = @$(PYTHON) tools/setup.py $(if $(TORCH),--torch $(TORCH))
 ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)# in containers one often is root
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test quick build check graders learning bench weights constraints check-mine reset
+.PHONY: help lab test quick build check graders learning bench weights grid constraints check-mine reset
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,10 @@ bench:  ## measure the claims of speed; writes docs/BENCH.md
 weights:  ## make the course's own models again (up to an hour; stop it and it goes on later)
 	$(SETUP) --dev
 	@$(PY) -m tools.pretrain
+
+grid:  ## make the runs behind the law of scale again (45 minutes; stop it and it goes on later)
+	$(SETUP) --dev
+	@$(PY) -m tools.grid
 
 constraints:  ## write the installed set down as the tested one
 	$(SETUP) --dev

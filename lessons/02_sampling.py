@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Choose the next token
 #
-# You will build what stands between a model's scores and the text that people read: the filters and penalties of
-# every chat program, beam search, and a small model that guesses for a large one. Then you will find out what a
-# token costs, and why.
+# You will build what stands between a model's scores and the text that people read: filters, penalties, beam
+# search, and the rule by which a small model may guess for a large one. Then you will find out what a token costs,
+# and why.
 #
 # **Afterwards you can** draw text from any model and say what each setting does to it, compute how much memory and
 # time a token needs, and make a model faster without changing what it says.
@@ -34,8 +34,8 @@ torch.set_printoptions(precision=3, sci_mode=False)
 # ## The likeliest text
 #
 # A language model scores every token that could come next. Why not always take the one with the best score? That is
-# **greedy** decoding. We let SmolLM2, a real model of 135 million parameters, continue a sentence. **Guess** how
-# far it gets.
+# **greedy** decoding. We let SmolLM2, a real model of 135 million parameters, write 60 tokens. **Guess:** how many
+# of them until it says something that it has said already?
 
 # %%
 speaker, its_tokenizer = pretrained.smollm2()
@@ -47,7 +47,8 @@ likeliest = generate(speaker, prompt, long, temperature=0)
 print(its_tokenizer.decode(likeliest[0].tolist()))
 
 # %% [markdown]
-# It goes round in circles. The other way is to **draw** each token in proportion to its probability:
+# After about half of them it goes round in a circle that it never leaves. The other way is to **draw** each token
+# in proportion to its probability:
 
 # %%
 luck = torch.Generator().manual_seed(0)
@@ -55,8 +56,8 @@ drawn = generate(speaker, prompt, long, generator=luck)
 print(its_tokenizer.decode(drawn[0].tolist()))
 
 # %% [markdown]
-# It never repeats itself, and it wanders off. Each word is possible, and among 49,152 tokens there are so many that
-# are only just possible that one of them comes up all the time.
+# It does not repeat itself, and it wanders off. Each word is possible where it stands. But of 49,152 tokens tens of
+# thousands are nearly impossible, and together they are drawn again and again.
 #
 # How does a text by a person compare? Here is one of ours. For each token we ask what it costs the model: minus its
 # log-probability, in nats. **Guess** the order of the three curves.
@@ -82,9 +83,12 @@ texts = {"likeliest": likeliest, "drawn": drawn, "a person's": written}
 plots.costs({name: costs(ids) for name, ids in texts.items()})
 
 # %% [markdown]
-# The likeliest text costs less and less: once a sentence has come twice, a third time is nearly certain. People do
-# not write the likeliest text; they say what is worth saying. So neither the one best token nor all of them: we
-# need something in between. This lesson is about that between.
+# The likeliest text costs less and less: once a sentence has come twice, a third time is nearly certain. Drawn text
+# costs more, and a person's costs most of all. People do not write what is likeliest; they say what is worth
+# saying, and the model could not foresee it. But its own unlikely tokens are no such thoughts: they come from where
+# it knows least.
+#
+# So we want to draw, and not from everything. *From what* is the first half of this lesson.
 
 # %% [markdown]
 # ## Scores are not probabilities
@@ -151,13 +155,14 @@ for value in (0.1, 1.0, 10.0):
 checks.sampling.temperature(temperature)
 
 # %% [markdown]
-# Near 0 it becomes greedy, and with great heat every token is as likely as any other.
+# Near 0 it becomes greedy. The greater the heat, the more equal the tokens.
 #
 # ### What does heat buy, and what does it cost?
 #
-# Two tasks for the course's own model. In the first there is one right answer: where does somebody live? In the
-# second there is none: continue "Ada". We draw at seven temperatures and count right answers, and *different*
-# continuations among 64. **Guess:** is there a temperature that is good for both?
+# Two tasks for the course's own models. The one that answers questions (`model`) is asked where people live; there
+# is one right answer. The one that continues texts (`base`) is given "Ada"; there is none. We draw at seven
+# temperatures, count right answers, and *different* continuations among 64. **Guess:** is there a temperature that
+# is good for both?
 
 # %%
 from course_lib.sampling.filters import sampler
@@ -190,8 +195,17 @@ assert different[0] < different[-1] - 0.3
 plots.heat(heats, right, different)
 
 # %% [markdown]
-# Around 0.7 both tasks are served, which is why so many programs start there. But facts lose nothing by less heat,
-# and what is different at 2 is often not language any more. A temperature belongs to a task, not to a model.
+# From 0.7 to 1 both are served. Facts lose nothing by less heat. And what is different at 2, is it still language?
+
+# %%
+hot = sampler(
+    partial(temperature, value=2.0), generator=torch.Generator().manual_seed(0)
+)
+for ids in generate(base, ada, 20, choose=hot, samples=3).tolist():
+    print("–", tokenizer.decode(ids, specials=False))
+
+# %% [markdown]
+# It is not. A temperature belongs to a task, not to a model.
 #
 # ## Where does the tail begin?
 #
@@ -210,15 +224,15 @@ def scores_after(text):
 
 after = {text: scores_after(text) for text in (sure, open_ended)}
 for text, logits in after.items():
-    best = logits.softmax(0).topk(8)
+    best = logits.softmax(0).topk(6)
     words = [its_tokenizer.piece(i).strip() for i in best.indices.tolist()]
     chances = [f"{p:.2f}" for p in best.values]
     print(text, *map(" ".join, zip(words, chances, strict=True)), sep="  ")
 
 # %% [markdown]
-# After "The capital of France is" the second token is already a different sentence. After "My favourite animal is
-# the" dozens are good. No number of tokens fits both, because the tail does not begin at a *place*. It begins where
-# the probability is used up.
+# After "The capital of France is" one token has most of the probability, and the third is wrong. After "My
+# favourite animal is the" no token has much, and many will do. (A token may be the beginning of a word.) No k fits
+# both. So let us not count tokens, but the probability that they hold.
 #
 # The **nucleus** (or **top-p**) is the smallest set of likeliest tokens whose probability reaches p. By hand, for
 # four tokens and p = 0.9:
@@ -230,19 +244,23 @@ for chance in chances:
     reached += chance
 
 # %% [markdown]
-# Three tokens, which hold 0.95. Course notes say "the most likely tokens *summing to* 90 %". Nothing sums to 0.9
-# here: 0.8 is too little, so the token that crosses the line has to be in.
+# Three tokens, which hold 0.95. The course notes from which this lesson takes its bugs, and which we will call *the
+# notes*, say "the most likely tokens *summing to* 90 %". Nothing sums to 0.9 here: 0.8 is too little, so the token
+# that crosses the line has to be in.
 
 # %% [markdown]
 # ### Exercise 2 · Cut the tail
 #
-# *10 minutes · difficulty 3 of 3* - **Write** the scores with everything outside the nucleus at minus infinity:
-# outside the smallest set of likeliest tokens whose probability reaches p. - **In:** `logits` (..., V), scores and
-# not probabilities; `p` from 0 to 1. **Out:** the same shape and number type, new. What stays keeps its score; of
-# equal ones at the border only as many stay as are needed. - **Worked value:** chances 0.15, 0.5, 0.05, 0.3 at p =
-# 0.9: only the third is out. - **Pitfall:** the token that crosses p is in, and one token always stays, even at p =
-# 0. At p = 1 all stay that have any probability, although a sum of many floats may reach 1 too early. Each row has
-# its own nucleus, and the result is in the order of the vocabulary.
+# *10 minutes · difficulty 3 of 3*
+#
+# - **Write** the scores with everything outside the nucleus at minus infinity: outside the smallest set of
+#   likeliest tokens whose probability reaches p.
+# - **In:** `logits` (..., V), scores and not probabilities; `p` from 0 to 1. **Out:** the same shape and number
+#   type, new. What stays keeps its score; of equal ones at the border only as many stay as are needed.
+# - **Worked value:** chances 0.15, 0.5, 0.05, 0.3 at p = 0.9: only the third is out.
+# - **Pitfall:** the token that crosses p is in, and one token always stays, even at p = 0. At p = 1 all stay that
+#   have any probability, although a sum of many floats may reach 1 too early. Each row has its own nucleus, and the
+#   result is in the order of the vocabulary.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -280,9 +298,9 @@ left = {
 plots.tails({text: logits.softmax(0) for text, logits in after.items()}, left)
 
 # %% [markdown]
-# Fifty tokens are far too many for France. The nucleus keeps more where more is possible, and on the open prompt it
-# keeps many hundreds: a flat tail has to be long to hold its share. Min-p is stricter there. None of them is right;
-# they fail in different places.
+# Fifty tokens are far too many for France. The nucleus keeps few there, and many hundreds on the open prompt: a
+# flat tail has to be long to hold its share. Min-p is stricter. None of them is right everywhere; they fail in
+# different places.
 #
 # ### Does the order matter?
 #
@@ -322,9 +340,9 @@ for text, logits in after.items():
     print(f"{text}: {kept} kept, {tried.softmax(0).isnan().sum()} are nan")
 
 # %% [markdown]
-# On the open prompt nobody would notice: one token more or less in two hundred. Where the model is sure, "Paris"
-# alone exceeds 0.7 and goes, and so does everything after it. The softmax of nothing is nan. The mistake hides for
-# as long as one tests with flat distributions.
+# On the open prompt nobody would notice one token too few. Where the model is sure, "Paris" alone exceeds 0.7 and
+# goes, and so does everything after it. The softmax of nothing is nan. The mistake hides for as long as one tests
+# with flat distributions.
 #
 # So what must hold for *every* nucleus filter, whatever its code?
 #
@@ -384,8 +402,10 @@ checks.sampling.test_top_p(test_top_p)
 # %% [markdown]
 # ## A panel of all settings
 #
-# Your filters are at work in this panel. The scores are computed once for each prompt, so the bars follow at once.
-# The button lets the model write three texts. Try: greedy; temperature 1.5 with nothing else; 1.5 with min-p 0.1.
+# Your filters are at work in this panel. The scores are computed once for each prompt, so the bars follow at once,
+# and the button lets the model write. The title has the **entropy** of the draw: 0 if only one token may come, ln n
+# if n tokens are equally likely. Try temperature 1.5 with p at 1; then add min-p 0.1. **Guess** which of the two
+# can still be read.
 
 # %%
 from course_lib.widgets.sampling_panel import Speaker, sampling_panel
@@ -399,16 +419,18 @@ sampling_panel(
 )
 
 # %% [markdown]
-# And the sentence of the beginning?
+# Heat alone spreads over the whole vocabulary; with min-p it is spread over what the model thinks possible. And the
+# sentence of the beginning, 60 tokens as before?
 
 # %%
 luck = torch.Generator().manual_seed(0)
 cool = sampler(partial(temperature, value=0.8), partial(top_p, p=0.9), generator=luck)
-for ids in generate(speaker, prompt, long // 2, choose=cool, samples=3).tolist():
+for ids in generate(speaker, prompt, long, choose=cool, samples=3).tolist():
     print("–", its_tokenizer.decode(ids))
 
 # %% [markdown]
-# Fewer circles, and no parmesan from nowhere. It is still a small model: choosing well does not make it know more.
+# No text stays in one circle, and none gets lost as before. It is still a small model: choosing well does not make
+# it know more.
 #
 # ## What was said already
 #
@@ -468,7 +490,8 @@ repetition_penalty(logits, counts, 1.5)
 checks.sampling.repetition_penalty(repetition_penalty)
 
 # %% [markdown]
-# `generate` takes such a rule and hands it the text so far at every step. Does it break the circle?
+# `generate` takes such a rule and hands it the text so far, prompt included, at every step. Does it break the
+# circle?
 
 # %%
 from course_lib.sampling.penalties import counting
@@ -478,10 +501,10 @@ freed = generate(speaker, prompt, long, temperature=0, rules=[gentle])
 print(its_tokenizer.decode(freed[0].tolist()))
 
 # %% [markdown]
-# It does. Notes say that a penalty "prevents immediate repetition". It neither prevents nor looks at distance: a
-# token said two hundred words ago costs as much as the last one. What if the *answer* is a repetition? We give the
-# course's model lists of strangers, as in lesson 01, and ask for one of them. **Guess** what happens to its
-# copying, and to facts that it knows by heart, when the penalty rises.
+# It does. The notes say that a penalty "prevents immediate repetition". It neither prevents nor looks at distance:
+# a token said two hundred words ago costs as much as the last one. What if the *answer* is a repetition? We give
+# the model lists such as "Loemar: cat. Treiro: dog. Treiro?" and ask what belongs to one name; the answer stands in
+# the list. And we ask for facts that it knows by heart. **Guess** what a rising penalty does to each.
 
 # %%
 penalties = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
@@ -510,9 +533,12 @@ assert all(curve[-1] < curve[0] - 0.2 for curve in shares.values())
 plots.under_penalty(penalties, shares)
 
 # %% [markdown]
-# A model that must copy a name, a number or a variable is forbidden to. (In lesson 10 a whole system will live on
-# copying.) There is a second oddity. Adding the same number to all scores changes no probability. Does it change
-# what the penalty does?
+# Up to 1.2 nothing is lost. Then copying collapses, since every word of the answer was said before. Facts suffer
+# too: an answer about Ada names Ada. A model that must copy names, numbers or variables wants a penalty near 1. (In
+# lesson 10 a whole system will live on copying.)
+#
+# There is a second oddity. Adding the same number to all scores changes no probability. Does it change what the
+# penalty does? We look at the end of the greedy text: how likely is the *next* token one that was said before?
 
 # %%
 with torch.no_grad():
@@ -600,17 +626,17 @@ for id in reply:
         break
 
 # %% [markdown]
-# The line break was held back and never shown. A minimum length is the opposite rule: the end token is forbidden
-# for a while.
+# The line break was held back and never shown. (The opposite rule, a minimum length, forbids the end token for a
+# while.)
 
 # %% [markdown]
 # ## Searching for the best text
 #
-# Greedy takes the best token at each step. Is the result the best *text*? Two steps, two choices each:
+# Greedy takes the best token at each step. Is the result the best *text*? Two steps, with two and three choices:
 
 # %%
-tree = {"the": (0.6, {"dog": 0.35, "cat": 0.33, "end": 0.32})}
-tree |= {"a": (0.4, {"dog": 0.95, "cat": 0.03, "end": 0.02})}
+tree = {"the": (0.6, {"dog": 0.35, "cat": 0.33, "hen": 0.32})}
+tree |= {"a": (0.4, {"dog": 0.95, "cat": 0.03, "hen": 0.02})}
 for first, (chance, then) in tree.items():
     for second, next_chance in then.items():
         print(
@@ -694,7 +720,8 @@ Table(
 )
 
 # %% [markdown]
-# With 27 beams nothing that matters is ever thrown away, and the search is exhaustive. A few beams find almost all.
+# After three tokens there are 27 beginnings, so 27 beams throw nothing away, and the search is exhaustive. A few
+# beams find almost all.
 #
 # So is the most probable text the best one? Two short sentences: five tokens of probability 0.7 each, and two of
 # 0.5. **Guess** which of the two is more probable as a whole.
@@ -709,9 +736,9 @@ for alpha in (0, 1):
 
 # %% [markdown]
 # The short one, although each of its tokens is less likely. Every token makes a product smaller, so the search ends
-# sentences early. A **length penalty** divides the log-probability by a power of the length. Published beam
-# searches leave it out. What does that do on the course's model? **Guess:** with more beams, do texts get longer or
-# shorter?
+# sentences early. A **length penalty** (it penalises shortness) divides the log-probability by a power of the
+# length; many a beam search in a tutorial has none. What does that do on the course's model? **Guess:** with more
+# beams, do texts get longer or shorter?
 
 # %%
 beginnings = ("In the morning", "On the bridge", "After work", "At the mill")
@@ -733,17 +760,19 @@ assert lengths[0.0][-1] < lengths[0.0][0] < lengths[1.0][-1]
 plots.beam_lengths(widths, lengths)
 
 # %% [markdown]
-# The better it searches for the most probable text, the less it says. And on SmolLM2, with a length penalty, from
-# the sentence of the beginning:
+# The better it searches for the most probable text, the less it says. (The curves differ with one beam already: the
+# search goes on after an answer is complete, and compares at the end.) And SmolLM2, with 60 tokens for everybody,
+# so that length does not matter?
 
 # %%
 found = beam_search(CachedScores(speaker, 100), prompt, long, 4, grow=grow)[0]
 print(start + its_tokenizer.decode(list(found.tokens)))
-print(f"{-found.logprob / len(found.tokens):.2f} nats per token")
+for name, cost in (("greedy", sum(costs(likeliest))), ("4 beams", -found.logprob)):
+    print(f"{name}: {cost / long:.2f} nats per token")
 
 # %% [markdown]
-# More probable than anything we have seen, and in circles again. A better search finds more of what is wrong with
-# its goal. Beams are good where one answer is right: translation, transcription. For open text, draw.
+# More probable than the greedy text, and in circles again. A better search finds more of what is wrong with its
+# goal. Beams are good where one answer is right: translation, transcription. For open text, draw.
 #
 # This is a good place for a pause. So far we asked *which* token. Now: what does it cost?
 
@@ -751,8 +780,8 @@ print(f"{-found.logprob / len(found.tokens):.2f} nats per token")
 # ## What is read again and again
 #
 # To choose the next token, the model reads the text. To choose the one after that, it reads the text again, one
-# token longer. But a token's keys and values depend only on what stands before it, so they do not change. Kept in a
-# **cache**, they need not be computed again, and each step reads one token.
+# token longer. But a token's keys and values depend only on itself and on what stands before it, so they do not
+# change. Kept in a **cache**, they need not be computed again, and each step reads one token.
 #
 # So the work has two phases. **Prefill** reads the whole prompt at once; it leaves the cache and the scores of the
 # *first* new token. **Decode** then goes token by token. Does the cache change the scores?
@@ -771,7 +800,7 @@ print(f"largest difference of {len(at_once):,} scores: {moved:.1e}")
 assert moved < 1e-3
 
 # %% [markdown]
-# Rounding only. And the time of one step, when so many tokens stand before it?
+# Rounding only. And the time of one step, when more and more tokens stand before it? **Guess** both curves.
 
 # %%
 from course_lib.serving import measuring
@@ -785,7 +814,7 @@ seconds = {
 price_plots.step_times(before, seconds)
 
 # %% [markdown]
-# Without a cache a step costs in proportion to the text. With one it hardly depends on it. What does the memory
+# Without a cache a step costs more with every token of the text. With one it hardly notices. What does the memory
 # cost?
 #
 # In each layer, every token leaves one key and one value for each key head, of K numbers each. Nothing else is
@@ -809,8 +838,8 @@ print(f"in 16 bits: {per_token * 2:,} bytes per token")
 #   `number_bytes(precision)` is given; `window`: None, or the number of last tokens that are kept of each text.
 #   **Out:** one number, the bytes.
 # - **Worked value:** width 8, 4 heads of width 6, 1 key head, 3 layers: 10 tokens in 16 bits take 720 bytes.
-# - **Pitfall:** notes say that memory "grows quadratically with context length". Each token adds the same again.
-#   And a window that is longer than the text keeps the text.
+# - **Pitfall:** the notes say that memory "grows quadratically with context length". Each token adds the same
+#   again. A window that is longer than the text keeps the text.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -844,9 +873,9 @@ for T in (128, 256, 512, 1024):
 Table(("tokens", "cache, MiB", "scores of one layer, MiB"), rows)
 
 # %% [markdown]
-# The cache is linear. Quadratic is the table of scores, and today's kernels never write it to memory; its
-# *computation* stays quadratic. Now large models, with the contexts that are usual today. **Guess:** how much
-# memory do the keys and values of *one* text of 128,000 tokens take?
+# The cache is linear. Quadratic is the table of scores. Fused attention, as in lesson 01, never writes it to
+# memory; its *computation* stays quadratic. Now large models, with the contexts that are usual today. **Guess:**
+# how much memory do the keys and values of *one* text of 128k tokens (131,072) take?
 
 # %%
 from dataclasses import replace
@@ -867,7 +896,7 @@ Table((*heads, "128k tokens", "with as many key heads"), rows)
 # %% [markdown]
 # Llama 2 with its 7 billion parameters keeps four times as much per token as Llama 3 with 8 billion. Sharing keys
 # among heads, **grouped-query attention**, is what makes long contexts affordable. Llama 2 had a context of 4,096;
-# notes that call 4,000 to 8,000 "standard" describe the year 2023.
+# the notes, which call 4,000 to 8,000 "standard", describe the year 2023.
 #
 # ### Or forget
 #
@@ -889,7 +918,7 @@ def windowed(window):
 
 
 def reach(window, tokens=24):
-    """Which tokens move which predictions, in a model of four layers with random weights."""
+    """Which tokens move which predictions, through all four layers."""
     ids = torch.arange(tokens, device=device) + 300
     with probes.attending(base, lambda layer: windowed(window)):
         return probes.influence(base, ids, ids + 100) > 1e-5
@@ -899,9 +928,9 @@ ones = torch.ones(24, 24, dtype=torch.bool)
 price_plots.windows(ones.tril() & ~ones.tril(-4), reach(4).cpu(), window=4)
 
 # %% [markdown]
-# On the left one layer, on the right the whole model: it reaches back four times as far, less the overlaps. What
-# does a model lose that was trained without a window? Two tasks, as before: copying from a list, and facts.
-# **Guess** which one breaks first when the window shrinks.
+# On the left one layer, on the right the whole model: 13 tokens, three more for each layer and itself. What does a
+# model lose that was trained without a window? Two tasks, as before: copying from a list, and facts. **Guess**
+# which one breaks first when the window shrinks.
 
 # %%
 from course_lib.batches import pad_right
@@ -925,17 +954,17 @@ lost = {n: [cost_of_answers(c, w) for w in windows] for n, c in chats.items()}
 price_plots.window_costs(windows, lost)
 
 # %% [markdown]
-# A question about Ada is short, so a small window still holds it. A list is long, and what lies outside cannot be
-# copied. The memory that was saved was the memory of just that. Models with windows therefore keep some layers
-# without one, or train with it.
+# A question about Ada is short, and twelve tokens hold it. (With everything in sight facts cost more than copying,
+# because an answer can be worded in several ways.) A list is long, and what lies outside cannot be copied. Models
+# are therefore trained with their window, and often keep some layers without one.
 
 # %% [markdown]
 # ## How long does a token take?
 #
 # People who wait notice two things: the **time to the first token** (TTFT), which is mostly prefill, and the **time
-# per output token** after it (TPOT). Course notes say "processing speed: linear decrease with longer contexts". We
-# measure both phases on a model of the course's size with room for 8,192 tokens. Random weights will do: time does
-# not depend on sense. **Guess** the shapes of the two curves.
+# per output token** after it (TPOT). The notes say of both: "processing speed: linear decrease with longer
+# contexts". We measure the phases one by one, on a model of the course's size with room for 8,192 tokens. Random
+# weights will do: time does not depend on sense. **Guess** the shapes of the two curves.
 
 # %%
 from course_lib.transformer import Config, Transformer
@@ -958,9 +987,9 @@ print(f"16 times the text: prefill takes {grown[0]:.0f} times as long", end=", "
 print(f"a step of decoding {grown[1]:.1f} times")
 
 # %% [markdown]
-# Prefill grows faster than the text, since every pair of tokens meets: $cn + dn^2$. A step of decoding grows
-# slowly: $a + bn$. The dense attention that some notes praise for "lower costs" is exactly the part whose cost
-# rises.
+# So the sentence is wrong twice. The time to read a prompt grows faster than the prompt, since every pair of tokens
+# meets: $cn + dn^2$. The time of a step grows slowly and in a line, $a + bn$, so its speed falls as $1/(a + bn)$.
+# What rises is attention's part, which the notes praise for "lower costs".
 #
 # ### Why is decoding slow?
 #
@@ -968,8 +997,8 @@ print(f"a step of decoding {grown[1]:.1f} times")
 # processor, and each is used for one multiplication and one addition. Is it the arithmetic that takes the time, or
 # the way?
 #
-# A data sheet names two rates: the **bandwidth**, bytes per second, and the **peak**, operations per second. By
-# hand for 7 billion parameters in 16 bits on an A100:
+# A data sheet names two rates: the **bandwidth**, bytes per second, and the **peak**, operations per second
+# (FLOP/s). By hand for 7 billion parameters in 16 bits on an A100, a graphics card for servers:
 
 # %%
 from course_lib.scaling.cost import GPUS
@@ -994,8 +1023,8 @@ print(
 #   together; `bandwidth` in bytes per second; `peak` in operations per second. **Out:** seconds.
 # - **Worked value:** the A100 above, nothing cached: one text takes 6.9 ms, 200 texts take 9.0.
 # - **Pitfall:** weights are read once for the whole batch, and computed with once for each text, two operations
-#   each. Notes call decoding "memory intensive" because of all the tokens to remember; with one short text nearly
-#   all bytes are weights.
+#   each. The notes call decoding "memory intensive" because of all the tokens to remember; with one short text
+#   nearly all bytes are weights.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -1017,32 +1046,36 @@ step_seconds(7e9, 200, 0, a100.bandwidth, a100.peak)
 checks.sampling.step_seconds(step_seconds)
 
 # %% [markdown]
-# If the weights are on their way anyway, why not use them for several texts? Move the slider: a model of 7 billion
-# parameters, each text with 1,000 tokens in its cache. **Guess** how many texts are free.
+# If the weights are on their way anyway, why not use them for several texts? Each text shall have 1,000 tokens in
+# its cache. **Guess:** how many texts can be written in twice the time of one? Then move the slider.
 
 # %%
+llama = PUBLISHED["Llama-2-7B"].config
 sizes = [2**i for i in range(11)]
 
 
+def step_of(batch, key_heads=32):
+    kept = cache_bytes(replace(llama, kv_heads=int(key_heads)), batch, 1000)
+    fits = 7e9 * 2 + kept <= a100.memory
+    return step_seconds(7e9, batch, kept, a100.bandwidth, a100.peak), fits
+
+
 def tokens_per_second(key_heads):
-    shape = replace(PUBLISHED["Llama-2-7B"].config, kv_heads=int(key_heads))
-    caches = [cache_bytes(shape, batch, 1000) for batch in sizes]
-    steps = [
-        step_seconds(7e9, batch, kept, a100.bandwidth, a100.peak)
-        for batch, kept in zip(sizes, caches, strict=True)
-    ]
-    fits = [7e9 * 2 + kept <= a100.memory for kept in caches]
+    steps, fits = zip(*(step_of(batch, key_heads) for batch in sizes), strict=True)
     return price_plots.batching(sizes, steps, fits, int(key_heads))
 
 
+most = max(batch for batch in range(1, 100) if step_of(batch)[0] <= 2 * step_of(1)[0])
+print(f"{most} texts in at most twice the time of one")
 controls.explore(
     tokens_per_second, key_heads=controls.slider(32, 1, 32, 1, "key heads")
 )
 
 # %% [markdown]
-# Up to some size, more texts hardly cost time. Then their caches take over: they are read once per text, and they
-# fill the memory. With fewer key heads both limits move. This is why quantized weights and shared keys speed up
-# decoding, and not prefill.
+# First texts are nearly free. Then their caches take over: they are read once per text, and they fill the memory.
+# With fewer key heads both limits move, until arithmetic is the limit. Weights of 4 bits would help where reading
+# is the limit, in decoding. Prefill uses each weight for all tokens of the prompt, so there the limit is
+# arithmetic.
 #
 # Does this hold on the machine before you? We measure its two rates, bound SmolLM2's steps, and time them.
 
@@ -1070,8 +1103,9 @@ assert batches[-1] / measured[-1] > 3 / measured[0]
 price_plots.against_the_bound(batches, measured, bound)
 
 # %% [markdown]
-# Nothing is faster than the bound, and it tells the shape: level while the weights are the bottleneck, rising once
-# arithmetic is. 64 texts at a time write many times as many tokens per second as one.
+# The bound is not reached, since starting hundreds of small products takes time too. But it tells the shape: nearly
+# level while the weights are the bottleneck, rising once arithmetic is. 64 texts at a time write many times as many
+# tokens per second as one.
 #
 # ### Who may sit in the batch?
 #
@@ -1089,14 +1123,14 @@ runs = {name: run(asked, 3, lambda *_: 1.0) for name, run in policies.items()}
 price_plots.occupancy({name: run.occupancy for name, run in runs.items()})
 
 # %% [markdown]
-# Now with 200 requests at chance times, on the A100 of before, 32 rows. Notes call throughput "the number of
-# simultaneous requests handled". That is **concurrency**. **Throughput** is a rate: tokens or requests per second.
-# **Guess** which of the columns differ most.
+# Now with 200 requests at chance times, each with a prompt of 512 tokens, on the A100 of before, with 32 rows. The
+# notes call throughput "the number of simultaneous requests handled". That is **concurrency**; those who wait for a
+# row count as well. **Throughput** is a rate: tokens or requests per second. **Latency** is the time from the
+# request to the last token. All times are in seconds. **Guess** which of the columns differ most.
 
 # %%
 from course_lib.serving.batching import random_requests
 
-llama = PUBLISHED["Llama-2-7B"].config
 each = cache_bytes(llama, 1, 1)  # bytes of one remembered token
 
 
@@ -1104,19 +1138,23 @@ def on_the_a100(rows, remembered):
     return step_seconds(7e9, rows, remembered * each, a100.bandwidth, a100.peak)
 
 
+def prefill_there(tokens):
+    return 2 * 7e9 * tokens / a100.peak
+
+
 luck = torch.Generator().manual_seed(0)
-asked = random_requests(200, per_second=12, longest=400, generator=luck)
+asked = random_requests(200, per_second=8, longest=400, generator=luck, prompt=512)
 rows = []
 for name, policy in policies.items():
-    served = policy(asked, 32, on_the_a100).served
+    served = policy(asked, 32, on_the_a100, prefill_there).served
     summed = metrics.summary(served)
     rows.append((name, *(f"{number:.3g}" for number in summed.values())))
 Table(("batching", *summed), rows)
 
 # %% [markdown]
 # The same machine, the same requests. The first token comes much sooner, since nobody waits for a stranger's long
-# answer. The three rates are tied together: mean concurrency is requests per second times seconds per request,
-# which is **Little's law**.
+# answer. And three columns are tied together: concurrency is requests per second times latency. That is **Little's
+# law**, and it holds for every queue.
 
 # %% [markdown]
 # ## Guess, and check all guesses at once
@@ -1201,14 +1239,14 @@ assert (drawn["your rule"] - p).abs().max() < 0.02
 plots.compared(p, q, drawn)
 
 # %% [markdown]
-# Only the right rule lands on p. The probability that a guess is kept is the overlap of the two, $\sum_x \min(p,
-# q)$, here 0.6.
+# Your rule lands on p. The other one says the second token too often, the draft's own favourite. The probability
+# that a guess is kept is the overlap of the two, $\sum_x \min(p, q)$, here 0.6.
 #
 # ### How many calls does it save?
 #
 # The course has a draft of one layer that was trained on the same texts. We count tokens per call of the large
 # model, for texts about Ada. If each guess is kept with probability a, n guesses should give $1 + a + \dots + a^n$
-# tokens per call. **Guess** the best n.
+# tokens per call. **Guess:** how many tokens will a call give with eight guesses?
 
 # %%
 from course_lib.sampling.speculative import (
@@ -1239,8 +1277,8 @@ assert sum(calls[4]) / 4 > 2
 price_plots.tokens_per_call(calls, expected, agree)
 
 # %% [markdown]
-# Two to five tokens for each call of the large model, and the distribution of the text is the same. The formula
-# takes every place as equally easy, which is not quite so. But do we get the text sooner?
+# More guesses always give more tokens per call, and ever fewer of them are kept. The distribution of the text is
+# the same. But do we get it sooner?
 
 # %%
 plain = measuring.least_seconds(lambda: generate(base, ada, 100), 3, device)
@@ -1249,12 +1287,12 @@ a_call = measuring.decode_seconds(draft, 64) / measuring.decode_seconds(base, 64
 print(f"draft: {size:.0%} of the parameters, a call takes {a_call:.0%} of the time")
 for n in many:
     seconds = measuring.least_seconds(partial(speculate, n, 0), 3, device)
-    print(f"{n} guesses: {seconds / plain:.1f} times the time of plain decoding")
+    print(f"guesses {n}: {seconds / plain:.1f} times the time of plain decoding")
 
 # %% [markdown]
-# Hardly, if at all. Our draft is not small enough beside its target, and a target that fits into the processor's
-# own cache does not wait for its weights. Speculation pays where it does: a model of 70 billion with a draft of
-# one, on a GPU, with few texts at a time. What it saves is calls.
+# Hardly, if at all. Our draft is not small enough beside its target, and a target of two megabytes does not wait
+# for its weights. Speculation pays where the target does: 70 billion parameters with a draft of one, on a GPU, with
+# few texts at a time. What it saves is calls.
 #
 # ## The same in the libraries
 #
@@ -1318,17 +1356,18 @@ desk.check_mine("02_sampling")
 # - compute what a token costs in bytes and in seconds, and speed it up without changing what is said.
 #
 # **Read on:** *The Curious Case of Neural Text Degeneration* ([arXiv 1904.09751](https://arxiv.org/abs/1904.09751))
-# has the nucleus and the picture of the beginning. *Fast Inference from Transformers via Speculative Decoding*
+# introduces the nucleus with a picture like our first. *Fast Inference from Transformers via Speculative Decoding*
 # ([arXiv 2211.17192](https://arxiv.org/abs/2211.17192)) proves the rule of Exercise 9 on half a page.
 #
 # **Next:** lesson 03 asks how large a model should be, and for how long it should read.
 
 # %% [markdown]
-# ## Going further: always valid, often wrong
+# ## Going further: one forbidden token
 #
 # A filter can also enforce a *form*: only tokens that keep the answer valid may be drawn. We force the course's
-# model to begin each reply with "Answer:", so that a program can read it. It was trained on sums, with worked steps
-# first and without. **Guess** what the form does to its accuracy.
+# model to begin each reply to a sum with "Answer:", so that a program can read it. Then we do the reverse:
+# "Answer:" is the one thing that a reply may *not* begin with. And we leave the model free. **Guess** the order of
+# the three.
 
 # %%
 from course_lib.world import arithmetic
@@ -1336,11 +1375,14 @@ from course_lib.world import arithmetic
 worker, _ = pretrained.load("cold_start")
 worker = worker.to(device)
 problems = random.Random(0).sample([*corpus.training_problems(arithmetic.TRIPLE)], 100)
+ways = {"must begin with “Answer:”": "direct", "free": "free", "must not": "steps"}
 rows = []
-for name, how in (("left free to work it out", "steps"), ("form enforced", "direct")):
+for name, how in ways.items():
     rows.append((name, f"{exam.sums(worker, tokenizer, problems, how):.0%}"))
 Table(("reply", "right"), rows)
 
 # %% [markdown]
-# Every reply has the form, and most of the sums are gone: the steps were not decoration, they were where the
-# reckoning happened. If a form is needed, leave room in it for the way.
+# Left free, it answers at once, as the form would make it, and is wrong as often. One forbidden token makes it
+# write down its steps, and then it is right. Nothing was trained in between: what may come *first* decided what the
+# model could do. Whoever enforces a form should leave room in it for the work. (In lesson 08 reinforcement will
+# teach the model to take that room by itself.)

@@ -1,7 +1,9 @@
 """What the body of a check is made of: call an answer, look at what came back, name the mistake."""
 
 import copy
+import math
 from collections.abc import Callable
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -56,6 +58,27 @@ def ask_tensor(
         f"It returned shape {tuple(result.shape)}; for this input {shape} is wanted. {likely}",
     )
     return result
+
+
+def number(got: object, what: str) -> float:
+    """Insist on one finite number; what is it, with its article: "the bytes"."""
+    if getattr(got, "ndim", None) == 0:  # NumPy's and torch's single numbers
+        got = got.item()
+    expect(
+        isinstance(got, Real),
+        f"It returned a {type(got).__name__}; one number is wanted, {what}.",
+    )
+    expect(math.isfinite(got), f"It returned {got}; a finite number is wanted, {what}.")
+    return float(got)
+
+
+def told_apart(one: float, other: float) -> tuple[str, str]:
+    """Both numbers with as many digits as show that they differ."""
+    for digits in range(4, 17):
+        shown = f"{one:.{digits}g}", f"{other:.{digits}g}"
+        if shown[0] != shown[1]:
+            break
+    return shown
 
 
 def ask_gradient(

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
@@ -13,6 +13,14 @@ from course_lib.checks.harness import check
 
 # why(version, arguments of a test's calls of it): a sentence, or None
 Why = Callable[[Callable, list[tuple]], str | None]
+
+OF_NOTHING = (  # what Python, torch and NumPy say to the minimum or maximum of nothing
+    "argument is empty",
+    "arg is an empty sequence",
+    "input.numel() == 0",
+    "zero-size array",
+    "non-zero size",
+)
 
 
 def _no_idea(version: Callable, calls: list[tuple]) -> None:
@@ -34,6 +42,8 @@ def check_test(
     why_blind: Why = _no_idea,
     why_unfair: Why = _no_idea,
     why_missed: Why = _not_compared,
+    why_stopped: Why = _no_idea,
+    may_hide: Collection[Callable] = (),
     called: str = "",
 ) -> Callable:
     """Make a check of a test that a learner wrote: it must pass every right version and fail every faulty one.
@@ -41,7 +51,12 @@ def check_test(
     about is the library function that the test is about; right and faulty map a
     description to a version. why_blind(version, calls) may say why a test's inputs
     cannot show a version's fault, why_unfair why a right version was rejected,
-    why_missed what to assert if a fault shows on the inputs and nothing objects.
+    why_missed what to assert if a fault shows on the inputs and nothing objects,
+    why_stopped why it stopped with an error. may_hide: faulty versions that a test
+    may accept as long as nothing shows on its inputs, such as small inaccuracies.
+
+    The versions come in a drawn order, a faulty one first, so that a test which
+    remembers or counts earlier versions gains nothing.
 
     about=None is for a test of something that the library does not have, known to
     learners as called: a model, say, of which only some properties are asked.
@@ -60,10 +75,20 @@ def check_test(
     def decorate(function: Callable) -> Callable:
         @functools.wraps(function)
         def body(test: Callable, draw: torch.Generator) -> None:
-            _must_accept(test, right, called, why_unfair)
-            for description, version in faulty.items():
-                trial = _Trial(version, called)
-                _must_reject(test, trial, description, standard, why_blind, why_missed)
+            trials = _in_drawn_order(test, right, faulty, called, draw, may_hide)
+            _must_accept({name: trials[name] for name in right}, why_unfair)
+            for description in faulty:  # the first one wrong ends it
+                trial = trials[description]
+                hidden_is_fine = trial.version in may_hide
+                _must_reject(
+                    trial,
+                    description,
+                    standard,
+                    why_blind,
+                    why_missed,
+                    why_stopped,
+                    hidden_is_fine,
+                )
 
         return check(None, proved, about=about)(body)
 
@@ -79,6 +104,8 @@ class _Trial:
         self.calls: list[tuple] = []  # arguments, result
         self.returned: object = None
         self.objection = ""
+        self.passed = False
+        self.error: BaseException | None = None
 
         signature = inspect.signature(version)
 
@@ -103,35 +130,90 @@ class _Trial:
         """What the version was called with, call by call."""
         return [arguments for arguments, _ in self.calls]
 
-    def passes(self, test: Callable) -> bool:
+    def run(self, test: Callable) -> None:
         try:
             self.returned = test(self.renamed)
+            self.passed = True
         except BaseException as error:
-            if (
-                not isinstance(error, AssertionError)
-                and type(error).__name__ != "Failed"
-            ):  # pytest.fail
+            if isinstance(error, AssertionError) or type(error).__name__ == "Failed":
+                self.objection = first_line(error)  # Failed: pytest.fail
+            elif isinstance(error, Exception | SystemExit):
+                self.error = error
+            else:
                 raise
-            self.objection = first_line(error)
-            return False
-        return True
+
+    def shows(self, standard: Callable) -> tuple[object, object] | None:
+        """The first result on the test's inputs that is not the standard's, and that one."""
+        for arguments, got in self.calls:
+            want = standard(*arguments)
+            if not _alike(got, want):
+                return got, want
+        return None
 
 
-def _must_accept(
-    test: Callable, right: dict[str, Callable], called: str, why_unfair: Why
-) -> None:
-    trials = {
-        description: _Trial(version, called) for description, version in right.items()
-    }
+def _in_drawn_order(
+    test: Callable,
+    right: dict[str, Callable],
+    faulty: dict[str, Callable],
+    called: str,
+    draw: torch.Generator,
+    may_hide: Collection[Callable],
+) -> dict[str, _Trial]:
+    """Every version through the test; none that could not change the message any more."""
+    versions, trials = right | faulty, {}
+    names, listed = list(versions), list(faulty)
+    order = [names[i] for i in torch.randperm(len(names), generator=draw).tolist()]
+    first = next(name for name in order if name in faulty)
+    order.remove(first)
+    latest, accepted = len(faulty), True
+    for name in [first, *order]:
+        place = -1 if name in right else listed.index(name)
+        if place > latest or not (accepted or name in right):
+            continue
+        trial = trials[name] = _Trial(versions[name], called)
+        trial.run(test)
+        if name in right:
+            if trial.error is not None:
+                _stopped_on_a_right_version(trial.error, name)
+            accepted &= trial.passed
+        elif trial.error is not None or (
+            trial.passed and trial.version not in may_hide
+        ):
+            latest = place
+    return trials
+
+
+def _stopped_on_a_right_version(error: BaseException, description: str) -> None:
+    if not _of_nothing(error):
+        raise error
+    raise CheckFailed(
+        f"Given a right version ({description}) your test stops with {type(error).__name__}: "
+        f"{_said(error)}. It takes the minimum or maximum of nothing. Ask first whether "
+        "anything is there."
+    ) from error
+
+
+def _of_nothing(error: BaseException) -> bool:
+    return any(words in str(error) for words in OF_NOTHING)
+
+
+def _said(error: BaseException) -> str:
+    """The first sentence of an error, without its full stop."""
+    return first_line(error).partition(". ")[0].rstrip(".")
+
+
+def _must_accept(trials: dict[str, _Trial], why_unfair: Why) -> None:
     rejected = [
-        description for description, trial in trials.items() if not trial.passes(test)
+        description for description, trial in trials.items() if not trial.passed
     ]
     if not rejected:
         return
     likely = (
-        "It rejects the others too: is the expected number wrong, or is something asserted that was never asked for?"
-        if len(rejected) == len(right)
-        else "It accepts another one: is the tolerance too tight for float rounding?"
+        "It rejects the others too: is the expected number wrong, is something asserted that was never asked for, "
+        "or does it keep something of an earlier run?"
+        if len(rejected) == len(trials)
+        else "It accepts another one: is the tolerance too tight for float rounding, or does it keep something of an "
+        "earlier run?"
     )
     first = trials[rejected[0]]
     likely = why_unfair(first.version, first.arguments) or likely
@@ -143,21 +225,28 @@ def _must_accept(
 
 
 def _must_reject(
-    test: Callable,
     trial: _Trial,
     description: str,
     standard: Callable | None,
     why_blind: Why,
     why_missed: Why,
+    why_stopped: Why,
+    hidden_is_fine: bool,
 ) -> None:
-    try:
-        if not trial.passes(test):
-            return
-    except (Exception, SystemExit) as error:
+    if trial.error is not None:
+        error = trial.error
+        why = why_stopped(trial.version, trial.arguments) or (
+            "The minimum or maximum of nothing is an error and no objection: assert first that "
+            "something is there."
+            if _of_nothing(error)
+            else "A test objects with an assert; any other error looks like an accident."
+        )
         raise CheckFailed(
             f"Given a faulty version ({description}) your test stops with {type(error).__name__}: "
-            f"{first_line(error)}. A test objects with an assert; any other error looks like an accident."
+            f"{_said(error)}. {why}"
         ) from error
+    if not trial.passed:
+        return
     start = f"Your test accepts a faulty version: {description}."
     expect(
         bool(trial.calls),
@@ -167,13 +256,13 @@ def _must_reject(
         trial.returned is None,
         f"{start} It returned {trial.returned!r}, and nobody reads what a test returns. Only an assert can object.",
     )
-    for arguments, got in trial.calls if standard else ():
-        want = standard(*arguments)
-        if not _alike(got, want):
-            raise CheckFailed(
-                f"{start} On your inputs it gives {_instead(got, want)}, and no assert objects. "
-                f"{why_missed(trial.version, trial.arguments)}"
-            )
+    if standard and (shown := trial.shows(standard)):
+        raise CheckFailed(
+            f"{start} On your inputs it gives {_instead(*shown)}, and no assert objects. "
+            f"{why_missed(trial.version, trial.arguments)}"
+        )
+    if hidden_is_fine:
+        return
     why = why_blind(trial.version, trial.arguments)
     raise CheckFailed(
         f"{start} {why or 'On your inputs that mistake changes nothing. Find some on which it does.'}"

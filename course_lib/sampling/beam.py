@@ -45,9 +45,10 @@ def grow(logprobs: Tensor, logits: Tensor, n: int) -> tuple[Tensor, Tensor, Tens
     """The n best of all beams made longer by any token, best first.
 
     logprobs (B,): of each beam so far; logits (B, V): scores of its next
-    token, minus infinity where it is impossible. Returns three of (n,), or
-    fewer if there are not so many that are possible: log-probabilities, the
-    beam each comes from, and its new token. Equals may come in any order.
+    token. In both, minus infinity is impossible; each row of logits has at
+    least one possible token. Returns three of (n,), or fewer if there are not
+    so many that are possible: log-probabilities, the beam each comes from,
+    and its new token. Equals may come in any order.
 
     How: beams compete with one another, so the best are sought in one row of
     B * V numbers; the quotient by V is the beam, the remainder the token.

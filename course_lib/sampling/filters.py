@@ -63,7 +63,8 @@ def top_p(logits: Tensor, p: float) -> Tensor:
 
     logits (..., V), p from 0 to 1. The token that crosses p is in. At least
     one token stays, whatever p; at p = 1 all do that have any probability.
-    Of equal tokens at the border those with higher ids stay.
+    Of equal tokens at the border only as many stay as are needed. The result
+    is new, also where nothing goes.
 
     How: from the least likely up, a token goes as long as it and all before
     it hold at most 1 - p. Small numbers are added first, so that rounding

@@ -41,7 +41,7 @@ def repetition_penalty(logits: Tensor, counts: Tensor, penalty: float) -> Tensor
 
     logits and counts (B, V); counts: how often each token was said. penalty
     above 0: 1 does nothing, more than 1 discourages, less than 1 encourages.
-    Returns (B, V) of the logits' type.
+    Returns (B, V) of the logits' type, new. What is at minus infinity stays there.
 
     How: a positive score is divided, a negative one multiplied: dividing it
     would bring it closer to 0, which is a reward.

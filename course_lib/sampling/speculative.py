@@ -40,7 +40,8 @@ def keep_or_replace(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
     draft guesses it, $\min(1, p/q)$, and 1 where q is 0; and replace, the
     distribution from which the token is drawn instead if it is not kept,
     $(p - q)_+$ made to sum to 1 in each row, where $(x)_+$ is x above 0 and 0
-    below. In a row with p = q nothing is ever rejected, and replace is p.
+    below. In a row with p = q nothing is ever rejected, and replace is p. No entry
+    of either is below 0, not even by rounding.
 
     How: tokens that the draft proposes too often were already drawn often
     enough, so they have no share in replace.

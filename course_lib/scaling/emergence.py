@@ -49,8 +49,9 @@ def stretches_right(right: Tensor, length: int) -> float:
     How: `unfold` lays all stretches of a text side by side; `all` judges each.
 
     >>> import torch
-    >>> stretches_right(torch.tensor([[True, True, False, True]]), length=2)
-    0.3333333333333333
+    >>> two_texts = torch.tensor([[True, True, False], [True, True, True]])
+    >>> stretches_right(two_texts, length=2)
+    0.75
     """
     assert right.dim() == 2, f"one row per text: {right.shape=}"
     assert 1 <= length <= right.shape[1], f"fits a text: {length=} {right.shape=}"

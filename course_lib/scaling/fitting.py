@@ -86,7 +86,23 @@ def starts(log_losses: Tensor, floor: bool = True) -> list[Tensor]:
 def fit_theta(
     log_n: Tensor, log_d: Tensor, log_losses: Tensor, begin: list[Tensor]
 ) -> Tensor:
-    """The theta of least summed Huber loss over all starts."""
+    """The theta of least summed Huber loss over all starts.
+
+    log_n, log_d, log_losses (R,): one logarithm for each run. begin: starts, each a
+    theta of 4 or 5 numbers as in `log_loss`. Returns the best end, a tensor like a
+    start; an end whose value is not finite never counts.
+
+    How: descend from each start, on Huber's loss of the differences of logarithms,
+    summed and divided by DELTA**2; keep the end of the least finite value.
+
+    >>> log_n, log_d = torch.tensor([[0.0, 0, 1, 1], [0.0, 1, 0, 1]]).double()
+    >>> theta = torch.tensor([0.1, 0.5, 0.2, 0.3]).double()
+    >>> measured = log_loss(theta, log_n, log_d)
+    >>> begin = [theta * math.nan, theta + 0.1]
+    >>> end = fit_theta(log_n, log_d, measured, begin)
+    >>> (log_loss(end, log_n, log_d) - measured).abs().max().item() < 1e-6
+    True
+    """
 
     def objective(theta):
         residuals = log_loss(theta, log_n, log_d) - log_losses
@@ -121,11 +137,16 @@ def check_runs(parameters: Tensor, tokens: Tensor, losses: Tensor) -> None:
 
 
 def fit(
-    parameters: Tensor, tokens: Tensor, losses: Tensor, floor: bool = True
+    parameters: Tensor,
+    tokens: Tensor,
+    losses: Tensor,
+    floor: bool = True,
+    fit_theta: Callable[..., Tensor] = fit_theta,
 ) -> Chinchilla:
     """Chinchilla's constants from runs: sizes, tokens and final losses, each (R,).
 
     floor=False fits a law without E, to see what that does to extrapolation.
+    fit_theta: finds the best theta for centred logarithms, as the one above.
     """
     check_runs(parameters, tokens, losses)
     n, d, log_losses = (x.double().log() for x in (parameters, tokens, losses))
@@ -140,16 +161,18 @@ def bootstrap(
     losses: Tensor,
     draws: int = 100,
     generator: torch.Generator | None = None,
+    floor: bool = True,
+    fit_theta: Callable[..., Tensor] = fit_theta,
 ) -> list[Chinchilla]:
     """Laws fitted to runs drawn again, with replacement, as many as there are.
 
-    Each refit starts where the fit to all runs ended.
+    Each refit starts where the fit to all runs ended. floor, fit_theta: as in `fit`.
     """
     check_runs(parameters, tokens, losses)
     n, d, log_losses = (x.double().log() for x in (parameters, tokens, losses))
     mean_n, mean_d = n.mean().item(), d.mean().item()
     n, d = n - mean_n, d - mean_d
-    best = fit_theta(n, d, log_losses, starts(log_losses))
+    best = fit_theta(n, d, log_losses, starts(log_losses, floor))
     rows = torch.randint(len(losses), (draws, len(losses)), generator=generator)
     refits = (fit_theta(n[row], d[row], log_losses[row], [best]) for row in rows)
     return [to_law(theta, mean_n, mean_d) for theta in refits]

@@ -32,8 +32,9 @@ def train_flops(
 
     >>> train_flops(7e9, 140e9)
     5.88e+21
-    >>> train_flops(1000, 10, Config(width=8, heads=4, layers=2), length=9)
-    77280.0
+    >>> config = Config(width=6, heads=2, head_width=4, layers=5)
+    >>> train_flops(1000, 10, config, length=4)
+    79200.0
     """
     assert (config is None) == (length is None), f"both or none: {config=} {length=}"
     each = 6 * parameters  # per token

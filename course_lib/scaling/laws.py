@@ -60,6 +60,24 @@ def power_law(x: float, scale: float, exponent: float) -> float:
     return (scale / x) ** exponent
 
 
+def size_alone(parameters: float, law: Kaplan = KAPLAN_JOINT) -> float:
+    """Kaplan's law of the size, as if text were endless.
+
+    >>> round(size_alone(7e9), 2)
+    2.0
+    """
+    return power_law(parameters, law.size_scale, law.size_exponent)
+
+
+def data_alone(tokens: float, law: Kaplan = KAPLAN_JOINT) -> float:
+    """Kaplan's law of the text, as if the model were endless.
+
+    >>> round(data_alone(140e9), 2)
+    1.65
+    """
+    return power_law(tokens, law.data_scale, law.data_exponent)
+
+
 def growth_for(share: float, exponent: float) -> float:
     r"""By what factor x must grow until a power law falls to this share of itself.
 
@@ -75,7 +93,8 @@ def kaplan_loss(parameters: float, tokens: float, law: Kaplan = KAPLAN_JOINT) ->
     r"""Kaplan's joint law: $[(N_c/N)^{\alpha_N/\alpha_D} + D_c/D]^{\alpha_D}$.
 
     With endless data it is the power law of N alone, and with an endless model that
-    of D alone. It has no floor. parameters do not count embeddings.
+    of D alone. It has no floor. parameters do not count embeddings; either number,
+    or both, may be math.inf.
 
     >>> round(kaplan_loss(7e9, 140e9), 2)
     2.03
@@ -112,11 +131,11 @@ def chinchilla_loss(parameters: float, tokens: float, law: Chinchilla = REFIT) -
 def optimal(compute: float, law: Chinchilla = REFIT) -> tuple[float, float]:
     r"""Parameters and tokens of least loss with $6ND = C$ (Hoffmann et al., eq. 4).
 
+    compute: C operations, above 0. Returns (N, D), exact to six digits.
+
+    How: D = C / 6N turns the loss into a function of N; its derivative is 0 there:
     $N = G\,(C/6)^{\beta/(\alpha+\beta)}$ with
     $G = (\alpha A / \beta B)^{1/(\alpha+\beta)}$.
-    Returns (N, D).
-
-    How: D = C / 6N turns the loss into a function of N; its derivative is 0 there.
 
     >>> N, D = optimal(5.88e21)
     >>> round(N / 1e9, 1), round(D / 1e9)

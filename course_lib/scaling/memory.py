@@ -112,7 +112,7 @@ def cache_bytes(
     precision: str = "bfloat16",
     window: int | None = None,
 ) -> float:
-    r"""Bytes of all keys and values: $2LBS\,\text{kv\_heads}\,K$ numbers.
+    r"""Exact bytes of all keys and values: $2LBS\,\text{kv\_heads}\,K$ numbers.
 
     batch: B texts; length: S tokens of each; both at least 0. window: of a text only
     the last `window` tokens are kept, since later ones never look further back

@@ -12,8 +12,8 @@ from dataclasses import replace
 import ipywidgets as widgets
 
 from course_lib.plotting import scaling as plots
-from course_lib.plotting.scaling import _amount as magnitude
-from course_lib.plotting.scaling import _power_of_ten as scientific
+from course_lib.plotting.scaling import amount as magnitude
+from course_lib.plotting.scaling import power_of_ten as scientific
 from course_lib.plotting.style import Picture
 from course_lib.plotting.tables import Table
 from course_lib.scaling.calculator import Plan, plan
@@ -65,10 +65,10 @@ def rows(found: Plan, gpu: str, gpus: int, length: int) -> dict[str, str]:
         "best for this budget": _best(found),
         "time": f"{days} on {gpus:,} {gpu}",
         "rent": _round(found.cost),
-        "energy": _amount(watt_hours, "Wh"),
+        "energy": with_prefix(watt_hours, "Wh"),
         "CO2": f"{_round(found.tonnes)} tonnes",
         "memory for training": _training(found, gpu),
-        "memory for serving": f"{_amount(served, 'B')} with {length:,} tokens",
+        "memory for serving": f"{with_prefix(served, 'B')} with {length:,} tokens",
     }
 
 
@@ -86,7 +86,7 @@ def _best(found: Plan) -> str:
 
 def _training(found: Plan, gpu: str) -> str:
     least = f"at least {found.gpus_at_least:,} {gpu}"
-    return f"{_amount(found.training_bytes, 'B')} before activations: {least}"
+    return f"{with_prefix(found.training_bytes, 'B')} before activations: {least}"
 
 
 def _days(days: float) -> str:
@@ -103,10 +103,10 @@ def _round(x: float) -> str:
     return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
 
 
-def _amount(amount: float, unit: str) -> str:
+def with_prefix(amount: float, unit: str) -> str:
     """An amount with its prefix.
 
-    >>> _amount(14.5e9, "B"), _amount(39_600_000, "Wh")
+    >>> with_prefix(14.5e9, "B"), with_prefix(39_600_000, "Wh")
     ('14.5 GB', '39.6 MWh')
     """
     for prefix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):

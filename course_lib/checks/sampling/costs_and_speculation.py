@@ -8,32 +8,17 @@ that prove the checks are in `tests/answers/`.
 
 import itertools
 import math
-from numbers import Real
 
 import torch
 from torch import Tensor
 
-from course_lib.checks.asking import ask, close, diagnose, expect
+from course_lib.checks.asking import ask, close, diagnose, expect, number, told_apart
 from course_lib.checks.exercises import CheckFailed
 from course_lib.checks.harness import check
 from course_lib.sampling import speculative
 from course_lib.scaling import memory
 from course_lib.serving import limits
 from course_lib.transformer import Config
-
-
-def _number(got: object, unit: str) -> float:
-    """Insist on one finite number."""
-    if getattr(got, "ndim", None) == 0:  # NumPy's and torch's single numbers
-        got = got.item()
-    expect(
-        isinstance(got, Real) and not isinstance(got, bool),
-        f"It returned a {type(got).__name__}; one number is wanted, the {unit}.",
-    )
-    expect(
-        math.isfinite(got), f"It returned {got}; a finite number of {unit} is wanted."
-    )
-    return float(got)
 
 
 def _same(one: float, other: float) -> bool:
@@ -69,12 +54,13 @@ def cache_bytes(answer, draw):
         _cache_changed(answer, base, *change)
     _cache_on_paper(answer)
     _cache_of_nothing(answer)
+    _cache_of_billions(answer)
     _cache_of_drawn_sizes(answer, draw)
 
 
 def _cache_ask(answer, config: Config, batch: int, length: int, **options) -> float:
     try:
-        return _number(ask(answer, config, batch, length, **options), "bytes")
+        return number(ask(answer, config, batch, length, **options), "the bytes")
     except TypeError as error:
         if "NoneType" not in str(error):
             raise
@@ -205,7 +191,8 @@ def _cache_changed(
     for mistake, message in known.items():
         if math.isclose(times, mistake, rel_tol=1e-6, abs_tol=1e-9):
             raise CheckFailed(message)
-    raise CheckFailed(f"{otherwise}; yours needs {times:.3g} times as many.")
+    mine, _ = told_apart(times, factor)
+    raise CheckFailed(f"{otherwise}; yours needs {mine} times as many.")
 
 
 def _cache_on_paper(answer) -> None:
@@ -240,6 +227,23 @@ def _cache_of_nothing(answer) -> None:
     for what, batch, length in (("No text", 0, 5), ("A text of no token", 2, 0)):
         got = _cache_ask(answer, config, batch, length)
         expect(got == 0, f"{what} needs {got:g} bytes in your count, not 0.")
+
+
+def _cache_of_billions(answer) -> None:
+    """More bytes than 32 bits count, and more digits than a float32 keeps."""
+    sizes = {"layers": 3, "heads": 5, "kv_heads": 5, "head_width": 2002}
+    got = _cache_ask(answer, Config(width=10, **sizes), 1, 40_001, precision="float32")
+    want = sum(4 * 5 * 2002 * 40_001 for _ in range(3) for _ in ("key", "value"))
+    why = "How it grows with every single size is right. Is a largest length built in?"
+    if got != want and math.isclose(got, want, rel_tol=1e-6):
+        why = "It was rounded: a float32 keeps about 7 digits. Python's own numbers keep all."
+    elif got <= 0 or (want - got) % 2**32 == 0 or (want - got) % 2**34 == 0:
+        why = "Whole numbers of 32 bits end at 2,147,483,647. Python's own have no end."
+    expect(
+        got == want,
+        "For one text of 40,001 tokens in float32, 3 layers, 5 heads of keys and values and "
+        f"K = 2002 there are {want:,} bytes; yours are {got:,.0f}. {why}",
+    )
 
 
 def _cache_of_drawn_sizes(answer, draw) -> None:
@@ -298,9 +302,9 @@ _STEP_DRAWN = (
 # brings in one thing more than those before it.
 # fmt: off
 _STEP_PAPER = (
-    ((300, 5, 0, 7, 100, 8.0),
-     "300 parameters of 8 bytes, 5 texts, nothing cached, 7 bytes and 100 operations per second: "
-     "reading takes longest, about 343 seconds, and yours gives {got:.4g}. How many bytes are "
+    ((300, 5, 0, 7, 100, 4.0),
+     "300 parameters of 4 bytes, 5 texts, nothing cached, 7 bytes and 100 operations per second: "
+     "reading takes longest, about 171 seconds, and yours gives {got:.4g}. How many bytes are "
      "there to read, and how often?"),
     ((300, 5, 0, 40, 7, 8.0),
      "300 parameters of 8 bytes, 5 texts, nothing cached, 40 bytes and 7 operations per second: "
@@ -321,18 +325,34 @@ _STEP_PAPER = (
     ((300, 60, 90, 7, 40, None),
      "For 60 texts computing takes longest, 900 seconds; yours gives {got:.4g}. The 90 cached "
      "bytes are to be read, not computed with."),
+    ((300, 10, 1000, 7, 40, None),
+     "For 10 texts and 1000 cached bytes reading takes longest, about 229 seconds; yours gives "
+     "{got:.4g}."),
+    ((300, 16, 1000, 7, 40, None),
+     "For 16 texts and 1000 cached bytes computing takes longest, 240 seconds; yours gives "
+     "{got:.4g}."),
+    ((300, 10, 0, 7, 40, 0.5),
+     "300 parameters of half a byte, 10 texts, nothing cached: computing takes longest, 150 "
+     "seconds; yours gives {got:.4g}."),
+    ((300, 4, 0, 7, 40, 0.5),
+     "300 parameters of half a byte, 4 texts, nothing cached: computing takes longest, 60 "
+     "seconds; yours gives {got:.4g}."),
+    ((300, 3, 1000, 70, 40, None),
+     "300 parameters of 2 bytes, 3 texts, 1000 cached bytes, 70 bytes and 40 operations a second: "
+     "computing takes longest, 45 seconds; yours gives {got:.4g}."),
 )
 # fmt: on
 
 
 def _step_drawn(reads: bool, draw) -> tuple:
-    """A machine on which reading, or computing, takes about twice as long as the other."""
-    a, b, c, d = (1 + torch.rand(4, generator=draw, dtype=torch.float64)).tolist()
+    """A machine on which reading, or computing, takes 1.05 to 3 times as long as the other."""
+    a, b, c, d, e = (1 + torch.rand(5, generator=draw, dtype=torch.float64)).tolist()
     parameters, bandwidth, batch = a * 1e9, b * 1e12, 2 + int(20 * (c - 1))
     bytes_each = (4.0, 2.0, 1.0, 0.5)[int(4 * (d - 1))]
     cached = parameters * (0.3 + c - 1)
     reading = (parameters * bytes_each + cached) / bandwidth
-    longer = reading / (1 + d) if reads else reading * (1 + d)
+    times = 1.05 + 1.95 * (e - 1)
+    longer = reading / times if reads else reading * times
     peak = parameters * 2 * batch / longer
     return parameters, batch, cached, bandwidth, peak, bytes_each
 
@@ -342,7 +362,7 @@ def _step_diagnose(
 ) -> None:
     options = {} if bytes_each is None else {"bytes_each": bytes_each}
     asked = (parameters, batch, cached_bytes, bandwidth, peak)
-    got = _number(ask(answer, *asked, **options), "seconds")
+    got = number(ask(answer, *asked, **options), "the seconds")
     bytes_each = 2.0 if bytes_each is None else bytes_each
     weights, cache = parameters * bytes_each / bandwidth, cached_bytes / bandwidth
     once = parameters / peak  # seconds for one operation with each parameter
@@ -407,15 +427,15 @@ def _step_mistakes(
         "The bytes of a parameter go into computing. How many bytes a number has matters for "
         "reading it; operations are counted per number.":
             (max(read, size * B * once), max(read, 2 * size * B * once)),
+        "A parameter of half a byte is read as if it had none, or one. Was bytes_each made a "
+        "whole number?":
+            tuple(max(weights * n / size + cache, work) for n in (int(size), math.ceil(size))),
         "bytes_each makes no difference. It says how many bytes a parameter has.":
             tuple(max(weights * n / size + cache, work) for n in (2, 1)),
         "The cached bytes are left out. They have to be read as well as the weights.":
             (max(weights, work), weights + work),
         "The cached bytes are multiplied by bytes_each. They are bytes already.":
             (max(weights + cache * size, work),),
-        "A parameter of half a byte is read as if it had none, or one. Was bytes_each made a "
-        "whole number?":
-            tuple(max(weights * n / size + cache, work) for n in (int(size), math.ceil(size))),
         "The slowest of three counts in yours: weights, cache, computing. Weights and cache come "
         "through the same memory, one after the other.":
             (max(weights, cache, work),),
@@ -425,11 +445,17 @@ def _step_mistakes(
         "The cached bytes go into computing. They are to be read; operations are counted for the "
         "parameters.":
             tuple(max(read, work + n * cache * ratio) for n in (1, 2, 2 * B)),
+        "One text too few is computed, or one too many.":
+            (max(read, work - 2 * once), max(read, work + 2 * once)),
         "Bandwidth and peak are swapped: bytes are divided by the one that counts bytes, "
         "operations by the other.":
             (max(read * ratio, work / ratio), read * ratio, work / ratio),
         "This is the mean of both times. The slower one counts.":
             ((read + work) / 2,),
+        "Both times go into yours, by a root of squares or another power. The slower one alone "
+        "counts.":
+            tuple(slow * ((read / slow) ** n + (work / slow) ** n) ** (1 / n)
+                  for n in (2, 3, 4, 8, 16, 32)),
         "These are milliseconds, or smaller. Seconds are asked for.":
             tuple(slow * 1000**n for n in (1, 2, 3)),
         "These are tokens (or steps) per second. How long one step takes is asked for.":
@@ -451,17 +477,19 @@ def _step_mistakes(
 def keep_or_replace(answer, draw):
     _rule_on_paper(answer)
     _rule_of_the_impossible(answer)
-    _rule_where_both_agree(answer)
+    _rule_where_both_agree(answer, draw)
     _rule_of_one(answer)
+    _rule_of_the_rare(answer, draw)
     for shape, dtype in (
         ((7,), torch.float32),
         ((1, 4), torch.float64),
         ((5, 6), torch.float32),
         ((2, 3, 5), torch.float64),
         ((2, 40), torch.float32),
+        ((2, 1, 2, 4), torch.float64),
+        ((2, 300), torch.float32),
     ):
         _rule_on_drawn(answer, *_rule_drawn(shape, dtype, draw))
-    _rule_of_the_rare(answer, draw)
 
 
 def _rule_ask(answer, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
@@ -482,17 +510,24 @@ def _rule_ask(answer, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
             isinstance(one, Tensor),
             f"{name} is a {type(one).__name__}; a tensor is wanted.",
         )
-        likely = "Which dimension was summed away, or kept by mistake?"
-        if tuple(one.shape) in (shape[:-1], (*shape[:-1], 1), ()):
-            likely = "Every token of the vocabulary has a number of its own."
-        elif one.numel() == p.numel():
-            likely = "squeeze() without a dimension removes every dimension of size 1."
         expect(
             tuple(one.shape) == shape,
             f"{name} has shape {tuple(one.shape)}; for p and q of shape {shape} it is {shape}. "
-            f"{likely}",
+            f"{_rule_why_shape(tuple(one.shape), shape)}",
         )
     return result[0].detach(), result[1].detach()
+
+
+def _rule_why_shape(got: tuple[int, ...], want: tuple[int, ...]) -> str:
+    if got in (want[:-1], (*want[:-1], 1), ()):
+        return "Every token of the vocabulary has a number of its own."
+    if math.prod(got) != math.prod(want):
+        return "Which dimension was summed away, or kept by mistake?"
+    if len(got) > len(want):
+        return "A dimension of size 1 was added."
+    if [size for size in got if size > 1] == [size for size in want if size > 1]:
+        return "squeeze() without a dimension, or flattening, removes dimensions of size 1."
+    return "Rows that were made one long list have to get their shape back."
 
 
 def _rule_slowly(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
@@ -525,7 +560,28 @@ def _rule_diagnose(answer, p: Tensor, q: Tensor, keep_other: str, other: str) ->
         (replace, want_replace, _replace_mistakes, other),
     ):
         if not close(got, want):
-            diagnose(got, want, known(p, q), otherwise)
+            first = "All rows come out like the first. Each has a p and a q of its own."
+            mistakes = (
+                {first: want.flatten(0, -2)[0].expand_as(want)} if p.dim() > 1 else {}
+            )
+            diagnose(
+                got, want, mistakes | known(p, q), otherwise + _rule_where(got, want)
+            )
+    least = float(replace.min())
+    expect(
+        least >= 0,
+        f"replace is right but for rounding, which leaves shares below 0, the least {least:.1e}. "
+        "Nothing can be drawn from those: torch.multinomial stops.",
+    )
+
+
+def _rule_where(got: Tensor, want: Tensor) -> str:
+    """Which of several rows is the first that is wrong."""
+    rows = [row.double().flatten(0, -2) for row in (got, want) if row.dim() > 1]
+    if not rows or len(rows[0]) == 1:
+        return ""
+    wrong = [i for i, row in enumerate(zip(*rows, strict=True)) if not close(*row)]
+    return f" Of {len(rows[0])} rows, counted from 0, row {wrong[0]} is the first that differs."
 
 
 def _rule_nan(keep: Tensor, replace: Tensor, p: Tensor, q: Tensor) -> None:
@@ -545,6 +601,14 @@ def _rule_nan(keep: Tensor, replace: Tensor, p: Tensor, q: Tensor) -> None:
         not replace.isnan().any(),
         "replace holds nan, though p and q are probabilities.",
     )
+    expect(
+        replace[same].any(-1).all(),
+        "Where p = q, replace is 0 everywhere in a row. Nothing can be drawn from that; such a row "
+        "is asked to be p. (By rounding, what should be exactly 0 may be a little above it.)",
+    )
+
+
+_CONSTANTS = tuple(10.0**-n for n in range(5, 16))
 
 
 def _keep_mistakes(p: Tensor, q: Tensor) -> dict[str, Tensor | tuple[Tensor, ...]]:
@@ -583,10 +647,9 @@ def _keep_mistakes(p: Tensor, q: Tensor) -> dict[str, Tensor | tuple[Tensor, ...
         "keep is multiplied by q. How often a token is guessed comes in later.":
             (keep * p, keep * q),
         "A constant is added to q before dividing, and for rare tokens it decides.":
-            tuple((p + a) / (q + e) for e in (1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10) for a in (0, e))
-            + tuple(((p + a) / (q + e)).clamp(max=1) for e in (1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10)
-                    for a in (0, e))
-            + tuple((p / q.clamp(min=e)).clamp(max=1) for e in (1e-5, 1e-6, 1e-8, 1e-10)),
+            tuple((p + a) / (q + e) for e in _CONSTANTS for a in (0, e))
+            + tuple(((p + a) / (q + e)).clamp(max=1) for e in _CONSTANTS for a in (0, e))
+            + tuple((p / q.clamp(min=e)).clamp(max=1) for e in _CONSTANTS),
     }
     # fmt: on
 
@@ -602,9 +665,6 @@ def _replace_mistakes(p: Tensor, q: Tensor) -> dict[str, Tensor | tuple[Tensor, 
 
     # fmt: off
     return {
-        "Where p = q, replace is 0 everywhere. Nothing can be drawn from that; such a row is "
-        "asked to be p.":
-            (shares(more)[0].nan_to_num(0),),
         "A rejected guess is drawn from p again. The guesses that were kept have already given "
         "some tokens all they should have; together with them these would come too often.":
             (p,),
@@ -682,16 +742,34 @@ def _rule_of_the_impossible(answer) -> None:
     )
 
 
-def _rule_where_both_agree(answer) -> None:
+def _rule_where_both_agree(answer, draw) -> None:
     p = torch.tensor([[5, 3, 2, 0], [1, 6, 2, 1], [3, 3, 2, 2], [0, 5, 5, 0]]) / 10
     q = torch.tensor([[5, 3, 2, 0], [4, 2, 1, 3], [6, 2, 0, 2], [0, 5, 5, 0]]) / 10
+    two = "In two rows, neither of which has p = q, {} is wrong."
+    _rule_diagnose(answer, p[1:3], q[1:3], two.format("keep"), two.format("replace"))
+    one = "For p = q, one row, {} is wrong."
+    _rule_diagnose(answer, p[0], q[0], one.format("keep"), one.format("replace"))
+    expect(
+        not close(_rule_ask(answer, p, q)[1], p),
+        "One row with p = q makes replace p in the whole batch. Each row goes by itself, and its "
+        "neighbours should not notice.",
+    )
     keep = "Of four rows the first and the last have p = q: keep is wrong. All of it is 1 there."
     otherwise = (
         "Of four rows the first and the last have p = q: replace is wrong. Those two should be p, "
         "and the rows between them should not notice."
     )
-    for own, draft in ((p[1:3], q[1:3]), (p[0], q[0]), (p, q), (p[None], q[None])):
+    for own, draft in ((p, q), (p[None], q[None])):
         _rule_diagnose(answer, own, draft, keep, otherwise)
+    own = torch.randn(32, 40, generator=draw).softmax(-1)
+    many = "In 32 rows of 40 tokens, p = q in all of them, {} is wrong."
+    _rule_diagnose(
+        answer, own, own.clone(), many.format("keep"), many.format("replace")
+    )
+    _rule_where_both_nearly_agree(answer)
+
+
+def _rule_where_both_nearly_agree(answer) -> None:
     p = torch.tensor([0.40, 0.34, 0.26], dtype=torch.float64)
     q = torch.tensor([0.39, 0.32, 0.29], dtype=torch.float64)
     nearly = "For p = .40 .34 .26 and q = .39 .32 .29, which are nearly the same, {} is wrong."
@@ -701,6 +779,16 @@ def _rule_where_both_agree(answer) -> None:
         + " It is p, and that is asked only where p and q are equal.",
     )
     _rule_diagnose(answer, p, q, nearly.format("keep"), nearly.format("replace"))
+    p = torch.tensor([0.40006, 0.34004, 0.2599], dtype=torch.float64)
+    q = torch.tensor([0.4, 0.34, 0.26], dtype=torch.float64)
+    keep, replace = _rule_ask(answer, p, q)
+    want_keep, want_replace = _rule_slowly(p, q)
+    apart = "For p = .40006 .34004 .2599 and q = .4 .34 .26, two that differ by about 1e-4, {}"
+    expect(close(keep, want_keep), apart.format("keep is wrong."))
+    expect(
+        close(replace, want_replace, atol=5e-3),
+        apart.format("replace is not .6, .4, 0. It is p only where p and q are equal."),
+    )
 
 
 def _rule_of_one(answer) -> None:
@@ -743,17 +831,17 @@ def _rule_on_drawn(answer, p: Tensor, q: Tensor) -> None:
 
 
 def _rule_of_the_rare(answer, draw) -> None:
-    """Two tokens of about a millionth, where a constant beside q would decide."""
-    for dtype in (torch.float32, torch.float64):
+    """Two tokens so rare that a constant beside q would decide."""
+    for dtype, chance in ((torch.float32, 1e-6), (torch.float64, 1e-12)):
         p, q = _rule_drawn((2, 6), dtype, draw)
-        rare = 1e-6 * (1 + torch.rand(2, generator=draw, dtype=dtype))
+        rare = chance * (1 + torch.rand(2, generator=draw, dtype=dtype))
         p[:, -2:], q[:, -2:] = torch.stack([0.3 * rare, 2 * rare]), rare
         p, q = p / p.sum(-1, keepdim=True), q / q.sum(-1, keepdim=True)
         _rule_diagnose(
             answer,
             p,
             q,
-            "For tokens of about a millionth keep differs. Is a constant added to q or a small q "
-            "left out?",
-            "With tokens of about a millionth in it, replace differs.",
+            f"For tokens as rare as {chance:g} keep differs. Is a constant added to q or a small "
+            "q left out?",
+            f"With tokens as rare as {chance:g} in it, replace differs.",
         )

@@ -1,7 +1,7 @@
 """Checks of lesson 02: temperature, the nucleus, and a learner's test of any nucleus filter.
 
-Whatever depends on which token crosses p keeps a distance from exact sums: .5 + .3 need not
-be .8 in floats.
+Whatever depends on which token crosses p keeps a distance from exact sums, as .5 + .3 need
+not be .8 in floats; equal chances of a half and a quarter are the exception.
 """
 
 import math
@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from course_lib.checks.asking import ask_tensor, close, diagnose, expect
+from course_lib.checks.asking import ask, ask_tensor, close, diagnose, expect
 from course_lib.checks.exercises import CheckFailed
 from course_lib.checks.harness import check
 from course_lib.checks.learners_tests import check_test
@@ -28,20 +28,27 @@ def _in_pieces(draw: torch.Generator, shape: tuple[int, ...], size: float) -> Te
     return numbers if len(shape) == 1 else numbers.mT.contiguous().mT
 
 
-def _shapes(shape: tuple[int, ...]) -> dict[tuple[int, ...], str]:
-    """What other shapes than the one of the scores come from."""
-    return {
-        (*shape, 1): "A dimension was added.",
-        (1, *shape): "A dimension was added. Scores may come as one row (V,) as well.",
-        shape[
-            :-1
-        ]: "There is one number for each row. A score for each token is wanted.",
-        shape[1:]: "One row or one text came back. All of them are wanted.",
-        (math.prod(shape),): "The rows became one long row.",
-        tuple(
-            size for size in shape if size > 1
-        ): "squeeze() without a dimension removes every dimension of size 1.",
-    }
+def shapes(
+    shape: tuple[int, ...], *worked: tuple[int, ...]
+) -> dict[tuple[int, ...], str]:
+    """What other shapes than the one of the scores come from; worked: the card's example."""
+    V, found = shape[-1], {}
+    less = tuple(size for size in shape if size > 1)
+    # fmt: off
+    for other, mistake in (
+        ((*shape, 1), "A dimension was added."),
+        ((1, *shape), "A dimension was added. Scores may come as one row (V,) as well."),
+        (less, "A dimension of size 1 got lost: one row of a batch was taken, or squeeze() removed it."),
+        (shape[:-1], "There is one number for each row. A score for each token is wanted."),
+        (shape[1:], "One row or one text came back. All of them are wanted."),
+        ((math.prod(shape),), "The rows became one long row."),
+        ((math.prod(shape[:-1]), V), "The dimensions before the last one became one."),
+        *((known, "That is the size of the worked example. Are its numbers written into the answer?")
+          for known in worked),
+    ):
+        # fmt: on
+        found.setdefault(other, mistake)
+    return found
 
 
 def _same_kind(got: Tensor, logits: Tensor) -> None:
@@ -51,15 +58,25 @@ def _same_kind(got: Tensor, logits: Tensor) -> None:
     )
 
 
-def _in_double(answer, draw: torch.Generator, setting: float, want) -> None:
+def in_double(answer, draw: torch.Generator, setting: float, want) -> None:
     """The same in double precision, with one text and one row more than the others had."""
     logits = 2 * torch.randn(2, 6, generator=draw, dtype=torch.float64)
     got = ask_tensor(answer, logits, setting, shape=(2, 6))
     _same_kind(got, logits)
     expect(
         torch.allclose(got, want(logits, setting), rtol=1e-13, atol=0),
-        "In double precision the later digits are off. Was something rounded to float32, or a "
-        "small constant added?",
+        "In double precision the later digits are off. Was something rounded to float32 (as "
+        "torch.tensor(1.5) is), or a small constant added?",
+    )
+
+
+def new(answer, arguments: tuple, when: str) -> None:
+    """Where nothing changes, the input itself would have the right numbers."""
+    got = ask(answer, *arguments)
+    expect(
+        got.untyped_storage().data_ptr() != arguments[0].untyped_storage().data_ptr(),
+        f"{when} your result is the very tensor that came in, or shares its memory: whoever "
+        "changes one changes both. A new tensor is wanted; a copy will do.",
     )
 
 
@@ -80,7 +97,7 @@ def temperature(answer, draw):
     for value in (0.5, 2.0):
         _temperature_compare(answer, barred, value)
     _temperature_far_out(answer)
-    _in_double(answer, draw, 0.3, _temperature_number_by_number)
+    in_double(answer, draw, 0.3, _temperature_number_by_number)
 
 
 def _temperature_number_by_number(logits: Tensor, value: float) -> Tensor:
@@ -90,7 +107,9 @@ def _temperature_number_by_number(logits: Tensor, value: float) -> Tensor:
 
 def _temperature_compare(answer, logits: Tensor, value: float) -> None:
     shape = tuple(logits.shape)
-    got = ask_tensor(answer, logits, value, shape=shape, shapes=_shapes(shape))
+    got = ask_tensor(
+        answer, logits, value, shape=shape, shapes=shapes(shape, (1, 2), (2,))
+    )
     _same_kind(got, logits)
     want = _temperature_number_by_number(logits, value)
     if close(got, want):
@@ -209,7 +228,9 @@ def top_p(answer, draw):
     _top_p_with_ties(answer)
     _top_p_of_many(answer, draw)
     _top_p_everything(answer, draw)
-    _in_double(answer, torch.Generator().manual_seed(5), 0.7, _top_p_collected)
+    _top_p_exactly(answer)
+    new(answer, (torch.tensor([[0.5, 2.0, 1.0]]), 1.0), "Where nothing is cut")
+    in_double(answer, torch.Generator().manual_seed(5), 0.7, _top_p_collected)
 
 
 def _top_p_named(answer) -> None:
@@ -271,13 +292,12 @@ def _top_p_collected(logits: Tensor, p: float) -> Tensor:
 
 def _top_p_ask(answer, logits: Tensor, p: float) -> Tensor:
     shape = tuple(logits.shape)
-    shapes = _shapes(shape)
+    known = shapes(shape, (4,), (1, 4))
     if logits.numel() < 100:
         size = int((_top_p_collected(logits, p) > NO).sum())
-        shapes = {
-            (size,): "Only what stays came back. Every token has a score."
-        } | shapes
-    got = ask_tensor(answer, logits, p, shape=shape, shapes=shapes)
+        only = "Only what stays came back. Every token has a score."
+        known = {(size,): only} | known
+    got = ask_tensor(answer, logits, p, shape=shape, shapes=known)
     expect(
         got.dtype != torch.bool,
         "It returned True and False. Wanted are the scores themselves, minus infinity where "
@@ -463,9 +483,15 @@ def _top_p_mistakes(logits: Tensor, p: float) -> dict:
 
 
 def _top_p_with_forbidden_tokens(answer) -> None:
-    logits = torch.tensor([[NO, 0.5, NO, 1.0, 0.0], [2.0, NO, NO, NO, NO]])
-    for p in (0.6, 1.0, 0.0):
+    rows = [[NO, 0.5, NO, 1.0, 0.0, -0.4, 0.1], [2.0, NO, NO, NO, NO, NO, NO]]
+    logits = torch.tensor(rows)
+    for p in (0.5, 1.0, 0.0):
         got = _top_p_ask(answer, logits, p)
+        expect(
+            p == 1 or not torch.equal(got, logits),
+            "In rows with minus infinity among the scores nothing is cut. Such a row has a "
+            "softmax, but no mean and no sum.",
+        )
         expect(
             bool((got[logits == NO] == NO).all()) and not got.isnan().any(),
             "A token whose score was minus infinity before has another one now. What is forbidden "
@@ -507,9 +533,32 @@ def _top_p_with_ties(answer) -> None:
         )
 
 
+def _top_p_exactly(answer) -> None:
+    """A half and a quarter are exact in floats, from whichever end they are added up."""
+    for logits, p, size in ((torch.zeros(2, 2), 0.5, 1), (torch.zeros(2, 4), 0.5, 2)):
+        sizes = (_top_p_ask(answer, logits, p) > NO).sum(-1)
+        V = logits.shape[1]
+        expect(
+            bool((sizes == size).all()),
+            f"Of {V} equally likely tokens {size} hold{'s' * (size == 1)} exactly a half. That "
+            f"reaches p = 0.5, so {size} is enough; yours keeps {sizes.tolist()[0]}.",
+        )
+
+
 def _top_p_of_many(answer, draw: torch.Generator) -> None:
     logits, p = _top_p_drawn(draw, (2, 60))
     _top_p_compare(answer, logits, p, "With 60 tokens")
+    flat = 0.2 * torch.randn(1, 1000, generator=draw)
+    sums = flat.double().softmax(-1).sort(-1, descending=True).values.cumsum(-1)[0]
+    for p in (0.02, 0.95, 0.995):  # half way between two sums
+        n = int((sums < p).sum())
+        between = float(sums[n - 1 : n + 1].mean())
+        got = _top_p_ask(answer, flat, between)
+        expect(
+            close(got, _top_p_collected(flat, between)),
+            f"With 1000 tokens of similar scores and p = {between:.3g} {n + 1} tokens are needed; yours keeps "
+            f"{int((got > NO).sum())}, or others than the likeliest. Is p or the number of tokens limited somewhere?",
+        )
 
 
 def _top_p_everything(answer, draw: torch.Generator) -> None:
@@ -524,6 +573,14 @@ def _top_p_everything(answer, draw: torch.Generator) -> None:
         "ones? Or does p = 1 need no sum?",
     )
     expect(close(got, logits), "At p = 1 scores changed, with nothing to cut off.")
+    for kind in (torch.float32, torch.float64):
+        logits = torch.tensor([[0.0, -40.0, 3.0], [-60.0, 0.0, -1.0]], dtype=kind)
+        got = _top_p_ask(answer, logits, 1.0)
+        expect(
+            bool((got > NO).all()),
+            f"At p = 1 every token that has any probability stays. Of the scores 0, -40 and 3 (or -60, 0 and -1) "
+            f"in {kind} one is dropped: beside the others it is too small to change a sum.",
+        )
 
 
 # --- a learner's test of top_p: right and faulty versions for it ------------------------------
@@ -551,11 +608,6 @@ def _nucleus_rising(logits, p):
     return _cut(logits, ~_back(goes, order))
 
 
-def _nucleus_collected(logits, p):
-    _nucleus_chances(logits, p)
-    return _top_p_collected(logits, p)
-
-
 def _nucleus_rounded_up(logits, p, by: float = 2e-7):
     return _nucleus_falling(logits, p if p in (0, 1) else min(1.0, max(0.0, p + by)))
 
@@ -566,9 +618,10 @@ def _nucleus_rounded_down(logits, p):
 
 _FAULTY: dict = {}
 _SHOWN_BY: dict = {}  # what inputs show a version's fault
+_MAY_HIDE: set = set()  # versions so nearly right that not all inputs show it
 
 
-def _faulty(description: str, shown_by: str):
+def _faulty(description: str, shown_by: str, may_hide: bool = False):
     """Registers a version made from rule(scores, chances, p)."""
 
     def register(rule):
@@ -577,6 +630,8 @@ def _faulty(description: str, shown_by: str):
 
         _FAULTY[f"one that {description}"] = version
         _SHOWN_BY[version] = shown_by
+        if may_hide:
+            _MAY_HIDE.add(version)
         return rule
 
     return register
@@ -589,6 +644,7 @@ _SMALL = "Take a p below the chance of a row's likeliest token."
 _UNNORMALISED = "Take scores whose exponentials do not sum to 1, and a p that cuts."
 _CUTS = "Take a p at which something goes."
 _MORE_P = "Take more than one p, large and small ones."
+_SEVERAL_CUT = f"{_CUTS} And several rows."
 
 
 @_faulty("drops the token that crosses p", _CROSSES)
@@ -681,12 +737,12 @@ def _tokens_alike(z, c, p):
     return _cut(z, _top_p_flags(c, p)[:1].expand(c.shape))
 
 
-@_faulty("cuts the first row only", f"{_CUTS} And several rows.")
+@_faulty("cuts the first row only", _SEVERAL_CUT)
 def _first_row(z, c, p):
     return torch.cat([_cut(z, _top_p_flags(c, p))[:1], z[1:]])
 
 
-@_faulty("cuts the last row only", f"{_CUTS} And several rows.")
+@_faulty("cuts the last row only", _SEVERAL_CUT)
 def _last_row(z, c, p):
     return torch.cat([z[:-1], _cut(z, _top_p_flags(c, p))[-1:]])
 
@@ -741,6 +797,82 @@ def _low(z, c, p):
     return _cut(z, _top_p_flags(c, p), -1e4)
 
 
+@_faulty("gives nan to what goes", _CUTS)
+def _nan(z, c, p):
+    return _cut(z, _top_p_flags(c, p), math.nan)
+
+
+@_faulty("gives a score of -1e9 to what goes", _CUTS)
+def _very_low(z, c, p):
+    return _cut(z, _top_p_flags(c, p), -1e9)
+
+
+@_faulty("gives the least finite number to what goes", _CUTS)
+def _least(z, c, p):
+    return _cut(z, _top_p_flags(c, p), torch.finfo(z.dtype).min)
+
+
+@_faulty(
+    "sorts from the least likely up and takes those places for tokens", _UNLIKELY_FIRST
+)
+def _rising_not_put_back(z, c, p):
+    return _cut(z, _top_p_sorted(c, p)[2].flip(-1))
+
+
+@_faulty("returns the scores in sorted order, the lowest first", _UNLIKELY_FIRST)
+def _left_rising(z, c, p):
+    return _cut(z.sort(dim=-1).values, _top_p_sorted(c, p)[2].flip(-1))
+
+
+@_faulty(
+    "exchanges the scores of what stays among one another",
+    "Take a p at which several tokens stay, of different scores.",
+)
+def _exchanged(z, c, p):
+    kept, rank = _top_p_flags(c, p), _rank(c)
+    falling = z.sort(dim=-1, descending=True).values
+    other = (kept.sum(-1, keepdim=True) - 1 - rank).clamp(min=0)
+    return _cut(falling.gather(-1, other), kept)
+
+
+@_faulty("adds 0.01 to the score of what stays", _CUTS)
+def _shifted(z, c, p):
+    return _cut(z + 0.01, _top_p_flags(c, p))
+
+
+@_faulty("cuts all rows but the last", _SEVERAL_CUT)
+def _all_but_the_last(z, c, p):
+    return torch.cat([_cut(z, _top_p_flags(c, p))[:-1], z[-1:]])
+
+
+@_faulty("cuts all rows but the first", _SEVERAL_CUT)
+def _all_but_the_first(z, c, p):
+    return torch.cat([z[:1], _cut(z, _top_p_flags(c, p))[1:]])
+
+
+@_faulty("cuts the first two rows only", _SEVERAL_CUT)
+def _first_rows(z, c, p):
+    n = max(1, min(2, len(z) - 1))  # of two rows the first
+    return torch.cat([_cut(z, _top_p_flags(c, p))[:n], z[n:]])
+
+
+def _inaccurate(by: float) -> None:
+    words = "more" if by > 0 else "less"
+
+    @_faulty(f"takes {abs(by)} {words} than p", _MORE_P, may_hide=True)
+    def rule(z, c, p):
+        sums = c.sort(dim=-1, descending=True).values.cumsum(-1)
+        fine = (sums - p).abs().amin(
+            -1, keepdim=True
+        ) < 1e-3  # then either may be right
+        beside = _top_p_flags(c, min(1.0, max(0.0, p + by)))
+        return _cut(z, torch.where(fine, _top_p_flags(c, p), beside))
+
+
+for _by in (-0.05, 0.05, -0.01, 0.01):
+    _inaccurate(_by)
+
+
 def _why_blind(version, calls: list[tuple]) -> str:
     """What in a test's inputs hides the fault of a version."""
     shown_by = _SHOWN_BY[version]
@@ -771,10 +903,20 @@ def _why_missed(version, calls: list[tuple]) -> str:
     claim = next(filter(None, found), None)
     if claim is None:
         return f"Where tokens are equally likely that breaks no claim. {_SHOWN_BY[version]}"
+    closely = " and closely" if version in _MAY_HIDE else ""
     return (
         f"Nothing asserts claim {claim} there. Do all four claims have an assert that can fail, "
-        "for every row?"
+        f"for every row{closely}?"
     )
+
+
+def _why_stopped(version, calls: list[tuple]) -> str | None:
+    if any(p == 0 for _, p in calls):
+        return (
+            "One of your calls has p = 0, which a row without any token reaches as well, so "
+            "that claim 1 cannot object. Take a p above 0."
+        )
+    return None
 
 
 def _why_unfair(version, calls: list[tuple]) -> str | None:
@@ -813,7 +955,6 @@ def _why_unfair(version, calls: list[tuple]) -> str | None:
     right={
         "one that goes from the likeliest token down": _nucleus_falling,
         "one that goes from the least likely token up": _nucleus_rising,
-        "one that collects tokens one by one": _nucleus_collected,
         "one whose sums are a little larger, by rounding": _nucleus_rounded_down,
         "one whose sums are a little smaller, by rounding": _nucleus_rounded_up,
     },
@@ -821,7 +962,9 @@ def _why_unfair(version, calls: list[tuple]) -> str | None:
     why_blind=_why_blind,
     why_missed=_why_missed,
     why_unfair=_why_unfair,
-    proved="It accepts five different right versions and exposes all twenty-eight faulty ones.",
+    why_stopped=_why_stopped,
+    may_hide=_MAY_HIDE,
+    proved="It accepts four different right versions and exposes the faulty ones, forty-two of them.",
 )
 def test_top_p(test, draw):
     """Pass nucleus filters, fail all others."""

@@ -48,7 +48,7 @@ def measured_on_no_device(config, batch, length, precision="bfloat16", window=No
 @battery.right("cache_bytes")
 def measured_on_a_real_cache(config, batch, length, precision="bfloat16", window=None):
     kept = min(length, window or length)
-    cache = KVCache(config, batch, kept, like=torch.zeros(1))
+    cache = KVCache(config, batch, kept, like=torch.zeros(1, device="meta"))
     tensors = [v for v in vars(cache).values() if isinstance(v, torch.Tensor)]
     tensors += [t for v in vars(cache).values() if isinstance(v, list) for t in v]
     return sum(t.numel() for t in tensors) * number_bytes(precision)
@@ -58,10 +58,8 @@ def measured_on_a_real_cache(config, batch, length, precision="bfloat16", window
 def measured_in_transformers(config, batch, length, precision="bfloat16", window=None):
     kept = min(length, window or length)
     shape = LlamaConfig(num_hidden_layers=config.layers)
-    cache, row = (
-        DynamicCache(config=shape),
-        torch.zeros(batch, config.kv_heads, kept, config.K),
-    )
+    cache = DynamicCache(config=shape)
+    row = torch.zeros(batch, config.kv_heads, kept, config.K, device="meta")
     for layer in range(config.layers):
         cache.update(row, row, layer)
     numbers = sum(x.keys.numel() + x.values.numel() for x in cache.layers)
@@ -87,7 +85,7 @@ def with_numpy(config, batch, length, precision="bfloat16", window=None):
 def as_a_tensor_of_one_number(config, batch, length, precision="bfloat16", window=None):
     kept = length if window is None or window > length else window
     size = torch.tensor([2, config.layers, config.kv_heads, config.K, batch, kept])
-    return size.prod() * number_bytes(precision)
+    return size.prod().double() * number_bytes(precision)
 
 
 # --- cache_bytes: wrong -----------------------------------------------------------------
@@ -406,6 +404,28 @@ def heads_never_alone(c, B, S, b):
     return 2 * c.layers * B * S * max(c.kv_heads, 2) * c.K * b
 
 
+@_cache("9,609,840,240 bytes; yours are 9,609,840,640. It was rounded: a float32")
+def product_in_single_precision(c, B, S, b):
+    size = torch.tensor([2, c.layers, c.kv_heads, c.K, B, S])
+    return size.prod() * b
+
+
+@_cache("32 bits end at 2,147,483,647")
+def product_of_32_bits(c, B, S, b):
+    sizes = np.array([2, c.layers, B, S, c.kv_heads, c.K], dtype=np.int32)
+    return float(np.prod(sizes, dtype=np.int32) * b)
+
+
+@_cache("largest length built in")
+def no_text_beyond_32768_tokens(c, B, S, b):
+    return 2 * c.layers * B * min(S, 32_768) * c.kv_heads * c.K * b
+
+
+@_cache("three times as many bytes; yours needs 2.999 times")
+def in_whole_pages(c, B, S, b):
+    return math.ceil(2 * c.layers * B * S * c.kv_heads * c.K * b / 16) * 16
+
+
 # --- step_seconds: right ----------------------------------------------------------------
 
 
@@ -663,6 +683,66 @@ def bytes_made_whole(N, B, C, w, f, b):
     return max((N * int(b) + C) / w, 2 * N * B / f)
 
 
+@_step("one of the two times")
+def cache_forgotten_in_the_comparison(N, B, C, w, f, b):
+    return (N * b + C) / w if N * b / w > 2 * N * B / f else 2 * N * B / f
+
+
+@_step("one of the two times")
+def decided_by_the_machines_ridge(N, B, C, w, f, b):
+    return (N * b + C) / w if f / w > B else 2 * N * B / f
+
+
+@_step("one of the two times")
+def decided_by_the_ridge_of_two_bytes(N, B, C, w, f, b):
+    return (N * b + C) / w if 2 * f / w > B else 2 * N * B / f
+
+
+@_step("one of the two times")
+def decided_by_one_operation(N, B, C, w, f, b):
+    return (N * b + C) / w if (N * b + C) / w > N * B / f else 2 * N * B / f
+
+
+@_step("one of the two times")
+def decided_by_bytes_and_operations(N, B, C, w, f, b):
+    return (N * b + C) / w if N * b + C > 2 * N * B else 2 * N * B / f
+
+
+@_step("one of the two times")
+def decided_for_two_bytes(N, B, C, w, f, b):
+    return (N * b + C) / w if (2 * N + C) / w > 2 * N * B / f else 2 * N * B / f
+
+
+@_step("one of the two times")
+def decided_by_twice_the_cache(N, B, C, w, f, b):
+    return (N * b + C) / w if (N * b + 2 * C) / w > 2 * N * B / f else 2 * N * B / f
+
+
+@_step("whole number")
+def bytes_rounded_up(N, B, C, w, f, b):
+    return max((N * math.ceil(b) + C) / w, 2 * N * B / f)
+
+
+@_step("whole number")
+def one_byte_at_least(N, B, C, w, f, b):
+    return max((N * max(1, b) + C) / w, 2 * N * B / f)
+
+
+@_step("One text too few")
+def one_text_too_few(N, B, C, w, f, b):
+    return max((N * b + C) / w, 2 * N * (B - 1) / f)
+
+
+@_step("root of squares")
+def root_of_squares(N, B, C, w, f, b):
+    return math.hypot((N * b + C) / w, 2 * N * B / f)
+
+
+@_step("another power|takes longest|rounded")
+def a_high_power(N, B, C, w, f, b):
+    return (((N * b + C) / w) ** 16 + (2 * N * B / f) ** 16) ** (1 / 16)
+
+
 @_step("go into computing")
 def cached_bytes_computed_with(N, B, C, w, f, b):
     return max((N * b + C) / w, (2 * N * B + C) / f)
@@ -770,6 +850,20 @@ def with_the_smallest_number_beside_both(p, q):
     left = 1 - torch.minimum(p, q).sum(-1, keepdim=True)
     equal = (missing == 0).all(-1, keepdim=True)
     return keep, torch.where(equal, p, missing / torch.where(equal, 1.0, left))
+
+
+@battery.right("keep_or_replace")
+def kept_guesses_subtracted_and_cut(p, q):
+    keep = torch.where(q > 0, (p / q).clamp(max=1), torch.ones_like(p))
+    missing = (p - q * keep).clamp(min=0)
+    shared = missing / missing.sum(-1, keepdim=True)
+    return keep, torch.where((p == q).all(-1, keepdim=True), p, shared)
+
+
+@battery.right("keep_or_replace")
+def all_in_single_precision(p, q):
+    p, q = p.float(), q.float()
+    return _right_keep(p, q), _right_replace(p, q)
 
 
 # --- keep_or_replace: wrong -------------------------------------------------------------
@@ -927,7 +1021,7 @@ def constant_beside_both(p, q):
     return ((p + 1e-8) / (q + 1e-8)).clamp(max=1)
 
 
-@_keeps("constant is added|millionth")
+@_keeps("constant is added|as rare as 1e-06")
 def rare_guesses_always_kept(p, q):
     return torch.where(q < 1e-5, torch.ones_like(p), _right_keep(p, q))
 
@@ -1188,6 +1282,80 @@ def large_constant_beside_the_total(p, q):
     missing = (p - q).clamp(min=0)
     total = missing.sum(-1, keepdim=True)
     return torch.where(total > 1e-1, missing / total.clamp(min=1e-9), p)
+
+
+@_replaces("differ by about 1e-4, replace is not")
+def called_equal_below_a_hundredth(p, q):
+    near = ((p - q).abs() < 1e-3).all(-1, keepdim=True)
+    return torch.where(near, p, _right_replace(p, q))
+
+
+@_replaces("differ by about 1e-4, replace is not")
+def called_equal_below_a_thousandth(p, q):
+    total = (p - q).clamp(min=0).sum(-1, keepdim=True)
+    return torch.where(total > 1e-3, _right_replace(p, q), p)
+
+
+@_replaces("replace is 0 everywhere in a row.*rounding")
+def one_less_the_overlap(p, q):
+    missing = (p - q).clamp(min=0)
+    total = 1 - torch.minimum(p, q).sum(-1, keepdim=True)
+    return torch.where(total > 0, missing / total, p)
+
+
+@_replaces("shares below 0.*multinomial")
+def guessed_and_kept_subtracted(p, q):
+    missing = p - q * _right_keep(p, q)
+    total = missing.sum(-1, keepdim=True)
+    return torch.where(total > 0, missing / total, p)
+
+
+@_replaces("makes replace p in the whole batch")
+def p_for_all_if_one_row_is_equal(p, q):
+    replace = _right_replace(p, q)
+    return p.clone() if (p == q).all(-1).any() else replace
+
+
+@battery.wrong("keep_or_replace", says="All rows come out like the first")
+def the_first_row_for_all(p, q):
+    keep, replace = _right_keep(p, q), _right_replace(p, q)
+    if p.dim() == 1:
+        return keep, replace
+    return tuple(x.flatten(0, -2)[0].expand(p.shape) for x in (keep, replace))
+
+
+@_replaces("row 1 is the first that differs")
+def the_last_row_left_out(p, q):
+    replace = _right_replace(p, q)
+    if p.dim() > 1:
+        replace[-1] = 1 / p.shape[-1]
+    return replace
+
+
+@battery.wrong("keep_or_replace", says="dimension of size 1 was added")
+def a_dimension_added(p, q):
+    return _right_keep(p, q)[None], _right_replace(p, q)[None]
+
+
+@_keeps("constant is added|as rare as 1e-12")
+def constant_of_a_billionth_of_a_thousandth(p, q):
+    return ((p + 1e-12) / (q + 1e-12)).clamp(max=1)
+
+
+@_keeps("as rare as 1e-12")
+def rarest_guesses_always_kept(p, q):
+    return torch.where(q > 1e-10, _right_keep(p, q), torch.ones_like(p))
+
+
+@_keeps("yes or no|differs")
+def a_large_vocabulary_always_kept(p, q):
+    return torch.ones_like(p) if p.shape[-1] > 100 else _right_keep(p, q)
+
+
+@battery.wrong("keep_or_replace", says="shape")
+def three_dimensions_at_most(p, q):
+    keep, replace = _right_keep(p, q), _right_replace(p, q)
+    return (keep[0] if p.dim() > 3 else keep), replace
 
 
 @_replaces("Where p is larger|difference|replace should be")

@@ -216,6 +216,21 @@ def flattened(logits, value):
     return logits.flatten() / value
 
 
+@battery.wrong("temperature", says="dimension of size 1 got lost")
+def the_last_row_of_a_batch_of_one(logits, value):
+    return (logits / value)[-1] if len(logits) == 1 else logits / value
+
+
+@battery.wrong("temperature", says="dimensions before the last one became one")
+def as_a_batch_of_rows(logits, value):
+    return (logits / value).reshape(-1, logits.shape[-1])
+
+
+@battery.wrong("temperature", says="worked example")
+def the_worked_scores(logits, value):
+    return torch.tensor([[4.0, -2.0]])
+
+
 @battery.wrong("temperature", says="whole numbers")
 def floor_division(logits, value):
     return logits // value
@@ -344,7 +359,7 @@ def from_the_likeliest_down_unless_all_stay(logits, p):
         return logits.clone()
     falling, order = torch.sort(logits, descending=True, dim=-1)
     sums = torch.cumsum(torch.softmax(falling, dim=-1), dim=-1)
-    remove = sums > p
+    remove = sums >= p
     remove[..., 1:] = remove[..., :-1].clone()
     remove[..., 0] = False
     return logits.masked_fill(remove.scatter(-1, order, remove), float("-inf"))
@@ -407,7 +422,7 @@ def by_ranks_and_sizes(logits, p):
 def by_what_is_likelier(logits, p):
     """Each token asks how much those before it hold. No sort at all."""
     if p == 1:
-        return logits
+        return logits.clone()
     c = logits.double().softmax(-1)
     V = c.shape[-1]
     low = torch.ones(V, V, dtype=torch.bool).tril(-1)  # of equals the first
@@ -436,6 +451,34 @@ def one_score_after_another_taken(logits, p):
             if mass >= p and p < 1:
                 break
     return result.view(logits.shape)
+
+
+@battery.right("top_p")
+def by_the_tail_of_each_token_in_doubles(logits, p):
+    falling, order = logits.double().sort(descending=True)
+    tail = falling.softmax(-1).flip(-1).cumsum(-1).flip(-1)
+    out = tail <= 1 - p
+    out[..., 0] = False
+    return logits.masked_fill(out.scatter(-1, order, out), NO)
+
+
+@battery.right("top_p")
+def by_sums_of_logarithms(logits, p):
+    rising, order = logits.double().log_softmax(-1).sort(-1)
+    out = rising.logcumsumexp(-1).exp() <= 1 - p
+    out[..., -1] = False
+    return logits.masked_fill(out.scatter(-1, order, out), NO)
+
+
+@battery.right("top_p")
+def by_a_search_in_the_sums(logits, p):
+    if p == 1:
+        return logits.clone()
+    falling, order = logits.double().sort(descending=True)
+    sums = falling.softmax(-1).cumsum(-1).contiguous()
+    size = torch.searchsorted(sums, torch.full_like(sums[..., :1], p)) + 1
+    out = torch.arange(logits.shape[-1]).expand_as(logits) >= size
+    return logits.masked_fill(out.clone().scatter(-1, order, out), NO)
 
 
 # --- top_p: wrong -----------------------------------------------------------------------------
@@ -854,11 +897,71 @@ def heated_first(logits, p):
     return logits.masked_fill(~_nucleus(logits / 2.0, p), NO)
 
 
-@battery.wrong("top_p", says="60 tokens|stay")
+@battery.wrong("top_p", says="60 tokens|1000 tokens")
 def of_fifty_tokens(logits, p):
     rank = logits.argsort(-1, descending=True).argsort(-1)
     kept = _nucleus(logits, p) & (rank < 50)
     return logits.masked_fill(~kept, NO)
+
+
+@battery.wrong("top_p", says="1000 tokens")
+def of_two_hundred_tokens(logits, p):
+    rank = logits.argsort(-1, descending=True).argsort(-1)
+    return logits.masked_fill(~(_nucleus(logits, p) & (rank < 410)), NO)
+
+
+@battery.wrong("top_p", says="1000 tokens")
+def p_at_least_a_twentieth(logits, p):
+    return from_the_least_likely_up(logits, max(p, 0.05) if p else p)
+
+
+@battery.wrong("top_p", says="1000 tokens")
+def p_above_99_percent_is_all(logits, p):
+    return from_the_least_likely_up(logits, 1.0 if p > 0.99 else p)
+
+
+@battery.wrong("top_p", says="too small to change a sum")
+def rounding_at_p_1_in_doubles(logits, p):
+    falling, order = logits.double().sort(descending=True)
+    chances = falling.softmax(-1)
+    out = chances.cumsum(-1) - chances >= p
+    out[..., 0] = False
+    return logits.masked_fill(out.scatter(-1, order, out), NO)
+
+
+@battery.wrong("top_p", says="hold.? exactly a half.*is enough")
+def above_p_instead_of_reaching_it(logits, p):
+    if p == 1:
+        return logits.clone()
+    _, order, chances, sums = _sums(logits)
+    return _cut_from(logits, order, sums - chances <= p)
+
+
+@battery.wrong("top_p", says="very tensor that came in.*copy will do")
+def the_input_at_p_1(logits, p):
+    return logits if p == 1 else from_the_least_likely_up(logits, p)
+
+
+@battery.wrong("top_p", says="very tensor that came in.*copy will do")
+def a_view_where_nothing_goes(logits, p):
+    result = from_the_least_likely_up(logits, p)
+    return logits[...] if result.equal(logits) else result
+
+
+@battery.wrong("top_p", says="minus infinity among the scores nothing is cut")
+def centred_first(logits, p):
+    kept = _nucleus(logits - logits.mean(-1, keepdim=True), p)
+    return logits.masked_fill(~kept, NO)
+
+
+@battery.wrong("top_p", says="dimension of size 1 got lost")
+def the_row_of_a_batch_of_one(logits, p):
+    return from_the_least_likely_up(logits, p).squeeze()
+
+
+@battery.wrong("top_p", says="worked example")
+def the_worked_chances(logits, p):
+    return torch.tensor([[0.15, 0.5, 0.0, 0.3]]).log()
 
 
 # --- test_top_p: right ------------------------------------------------------------------------
@@ -887,6 +990,7 @@ def test_the_four_claims_at_once(top_p):
         least = chances.masked_fill(~kept, 2.0).amin(-1)
         best_gone = chances.masked_fill(kept, 0.0).amax(-1)
         assert torch.equal(got[kept], logits[kept]), "a score changed"
+        assert (got[~kept] == -math.inf).all(), "not minus infinity"
         assert (held >= p).all(), "too few"
         assert (held - least < p).all(), "too many"
         assert (best_gone <= least).all(), "a likelier one went"
@@ -992,7 +1096,209 @@ def test_with_ties_and_all_claims(top_p):
         assert got[kept].equal(logits[kept])
 
 
+@battery.right("test_top_p")
+def test_with_the_room_of_the_card(top_p):
+    logits = torch.tensor([[0.05, 0.85, 0.09, 0.01], [0.3, 0.21, 0.1, 0.39]]).log()
+    logits = logits + torch.tensor([[1.0], [-2.0]])
+    for p in (0.23, 0.53, 0.77, 0.93):
+        for row, result in zip(logits, top_p(logits, p), strict=True):
+            chances, kept = row.softmax(-1), result > NO
+            assert chances[kept].sum() >= p - 1e-5
+            assert chances[kept].sum() - chances[kept].min() < p + 1e-5
+            assert kept.all() or chances[~kept].max() <= chances[kept].min()
+            assert torch.allclose(result[kept], row[kept])
+            assert (result[~kept] == NO).all()
+
+
+@battery.right("test_top_p")
+def test_with_worked_rows_of_four(top_p):
+    rows = [[0.05, 0.85, 0.08, 0.02], [0.3, 0.21, 0.1, 0.39], [0.02, 0.08, 0.2, 0.7]]
+    logits = torch.tensor(rows).log() + torch.tensor([[2.0], [-3.0], [0.5]])
+    for p, kept in {
+        0.2: ([1], [3], [3]),
+        0.45: ([1], [0, 3], [3]),
+        0.75: ([1], [0, 1, 3], [2, 3]),
+        0.92: ([1, 2], [0, 1, 2, 3], [1, 2, 3]),
+    }.items():
+        want = torch.full((3, 4), NO)
+        for b, tokens in enumerate(kept):
+            want[b, tokens] = logits[b, tokens]
+        assert torch.equal(top_p(logits, p), want)
+
+
+@battery.right("test_top_p")
+def test_with_room_at_an_exact_border(top_p):
+    rows = [[0.05, 0.85, 0.0999, 0.0001], [0.3, 0.2, 0.1, 0.4], [0.1, 0.4, 0.15, 0.35]]
+    logits = torch.tensor(rows).log() + torch.tensor([[1.0], [-2.0], [0.5]])
+    for p in (0.2, 0.5, 0.75, 0.93):
+        for row, result in zip(logits, top_p(logits, p), strict=True):
+            chances, kept = row.softmax(-1), result > NO
+            assert chances[kept].sum() >= p - 1e-5
+            assert chances[kept].sum() - chances[kept].min() < p + 1e-5
+            assert kept.all() or chances[~kept].max() <= chances[kept].min()
+            assert torch.allclose(result[kept], row[kept])
+            assert (result[~kept] == NO).all()
+
+
+@battery.right("test_top_p")
+def test_of_two_rows(top_p):
+    logits = torch.tensor([[0.05, 0.85, 0.09, 0.01], [0.3, 0.21, 0.1, 0.39]]).log()
+    logits = logits + torch.tensor([[1.0], [-2.0]])
+    for p in (0.23, 0.53, 0.77, 0.93):
+        want = by_the_tail_of_each_token_in_doubles(logits, p)
+        torch.testing.assert_close(top_p(logits, p), want)
+
+
 # --- test_top_p: wrong ------------------------------------------------------------------------
+
+
+def _one_claim_after_another(kept_by=lambda r: r > NO, room=1e-5, same=torch.equal):
+    """All claims but what the caller changes; nothing about the score of what goes."""
+
+    def test(top_p):
+        logits = torch.cat([_scores(), 3 * _scores()])
+        for p in (*PS, 0.7, 0.45, 0.62):
+            for row, result in zip(logits, top_p(logits, p), strict=True):
+                chances, kept = row.softmax(-1), kept_by(result)
+                assert kept.any()
+                assert chances[kept].sum() >= p - room
+                assert chances[kept].sum() - chances[kept].min() < p + room
+                assert kept.all() or chances[~kept].max() <= chances[kept].min()
+                assert same(result[kept], row[kept])
+
+    return test
+
+
+def _leaves(says, name, **options):
+    test = _one_claim_after_another(**options)
+    test.__name__ = name
+    battery.wrong("test_top_p", says=says)(test)
+
+
+def _room(size):
+    return lambda a, b: torch.allclose(a, b, atol=size)
+
+
+def _exactly(result, row):
+    kept = result > NO
+    return torch.equal(result, row.masked_fill(~kept, NO))
+
+
+_leaves("nan to what goes.*claim 4", "test_of_what_is_kept_alone")
+_leaves("nan to what goes.*claim 4", "test_of_what_is_finite", kept_by=torch.isfinite)
+_leaves("-1e9", "test_above_minus_a_million", kept_by=lambda r: ~(r <= -1e6))
+_leaves("least finite", "test_above_minus_1e30", kept_by=lambda r: ~(r <= -1e30))
+_leaves(
+    "exchanges the scores|sorted order.*claim 4",
+    "test_of_the_sum_of_scores",
+    kept_by=lambda r: r != NO,
+    same=lambda a, b: abs(a.sum() - b.sum()) < 1e-3,
+)
+_leaves(
+    "exchanges the scores.*claim 4",
+    "test_of_the_set_of_scores",
+    kept_by=lambda r: r != NO,
+    same=lambda a, b: set(a.tolist()) == set(b.tolist()),
+)
+_leaves(
+    "adds 0.01.*claim 4",
+    "test_of_scores_with_much_room",
+    kept_by=lambda r: r != NO,
+    same=_room(0.1),
+)
+_leaves(
+    "0.05 (less|more) than p.*claim [12].*closely",
+    "test_with_a_tenth_of_room",
+    kept_by=lambda r: r != NO,
+    room=0.1,
+)
+_leaves(
+    "0.01 (less|more) than p.*claim [12].*closely",
+    "test_with_a_fiftieth_of_room",
+    kept_by=lambda r: r != NO,
+    room=0.02,
+)
+
+
+@battery.wrong("test_top_p", says="all rows but the last.*claim")
+def test_of_all_rows_but_the_last(top_p):
+    _claims(top_p, _scores(), rows=slice(-1))
+
+
+@battery.wrong("test_top_p", says="all rows but the first|first row.*claim")
+def test_of_all_rows_but_the_first(top_p):
+    _claims(top_p, _scores(), rows=slice(1, None))
+
+
+@battery.wrong("test_top_p", says="(all rows but the last|first two rows only).*claim")
+def test_of_the_first_two_rows(top_p):
+    _claims(top_p, _scores(), rows=slice(2))
+
+
+@battery.wrong("test_top_p", says="lowest first|least likely up.*not sorted")
+def test_of_rising_rows(top_p):
+    _claims(top_p, _scores().sort(dim=-1).values)
+
+
+def _remembering():
+    seen = {}
+
+    def test_against_what_came_first(top_p):
+        for p in PS:
+            result = top_p(_scores(), p)
+            assert torch.equal(seen.setdefault(p, result), result)
+
+    return test_against_what_came_first
+
+
+def _counting(most):
+    runs = []
+
+    def test(top_p):
+        top_p(_scores(), 0.7)
+        runs.append(1)
+        assert len(runs) <= most
+
+    test.__name__ = f"test_that_accepts_{most}_times"
+    return test
+
+
+battery.wrong("test_top_p", says="right version.*keep something of an earlier run")(
+    _remembering()
+)
+for _most in (1, 5, 6):
+    battery.wrong("test_top_p", says="right version")(_counting(_most))
+
+
+@battery.wrong("test_top_p", says=r"p = 0.*Take a p above 0\.$")
+def test_at_p_0_with_room(top_p):
+    logits = _scores()
+    for p in (0.0, 0.5, 0.9):
+        for row, result in zip(logits, top_p(logits, p), strict=True):
+            chances, kept = row.softmax(-1), result > NO
+            assert chances[kept].sum() >= p - 1e-5
+            assert chances[kept].sum() - chances[kept].min() < p + 1e-5
+
+
+@battery.wrong(
+    "test_top_p",
+    says=r"numel\(\) == 0\. The minimum or maximum of nothing.*is there\.$",
+)
+def test_of_claim_2_first(top_p):
+    logits = _scores()
+    for p in PS:
+        for row, result in zip(logits, top_p(logits, p), strict=True):
+            chances, kept = row.softmax(-1), result > NO
+            assert chances[kept].sum() - chances[kept].min() < p
+            assert chances[kept].sum() >= p
+
+
+@battery.wrong("test_top_p", says="right version.*stops with.*of nothing. Ask first")
+def test_of_what_goes_where_nothing_goes(top_p):
+    logits = torch.tensor([[0.2, 0.5, 0.3], [0.9, 0.06, 0.04]]).log() + 1
+    for row, result in zip(logits, top_p(logits, 0.85), strict=True):
+        chances, kept = row.softmax(-1), result > NO
+        assert chances[~kept].max() <= chances[kept].min()
 
 
 def _claims(
@@ -1010,6 +1316,7 @@ def _claims(
         if 3 in claims:
             assert (chances.masked_fill(kept, 0.0).amax(-1) <= least).all(), "claim 3"
         assert 4 not in claims or same(got[kept], z[kept]), "claim 4"
+        assert 4 not in claims or (got[~kept] == NO).all(), "claim 4"
 
 
 @battery.wrong("test_top_p", says="never calls")

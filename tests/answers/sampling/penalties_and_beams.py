@@ -26,7 +26,8 @@ def by_two_wheres(logits, counts, penalty):
 
 @battery.right("repetition_penalty")
 def by_a_factor_for_each_score(logits, counts, penalty):
-    factor = torch.where(logits < 0, penalty, 1 / penalty)
+    ones = torch.ones_like(logits)
+    factor = torch.where(logits < 0, penalty * ones, ones / penalty)
     factor[counts == 0] = 1
     return logits * factor
 
@@ -337,9 +338,54 @@ def always_double(logits, counts, penalty):
     return by_two_wheres(logits.double(), counts, penalty)
 
 
-@battery.wrong("repetition_penalty", says="in double precision")
+@battery.wrong("repetition_penalty", says="torch.float64 came back as torch.float32")
 def always_single(logits, counts, penalty):
     return by_two_wheres(logits.float(), counts, penalty)
+
+
+@battery.wrong("repetition_penalty", says="In double precision.*float32")
+def single_on_the_way(logits, counts, penalty):
+    return by_two_wheres(logits.float(), counts, penalty).to(logits.dtype)
+
+
+@battery.wrong("repetition_penalty", says="In double precision.*float32")
+def by_single_factors(logits, counts, penalty):
+    factor = torch.where(logits < 0, penalty, 1 / penalty)
+    return torch.where(counts > 0, logits * factor, logits)
+
+
+@battery.wrong("repetition_penalty", says="In double precision.*small constant")
+def with_a_tiny_constant(logits, counts, penalty):
+    return by_two_wheres(logits, counts, penalty + 1e-9)
+
+
+@battery.wrong("repetition_penalty", says="penalty of 0.5.*became nan")
+def a_part_added(logits, counts, penalty):
+    lowered = logits + logits * (penalty - 1)
+    lowered = torch.where(logits > 0, logits / penalty, lowered)
+    return torch.where(counts > 0, lowered, logits)
+
+
+@battery.wrong("repetition_penalty", says="penalty of (0.5|1.0).*became nan")
+def a_part_of_its_size_added(logits, counts, penalty):
+    lowered = logits - logits.abs() * (penalty - 1)
+    lowered = torch.where(logits > 0, logits / penalty, lowered)
+    return torch.where(counts > 0, lowered, logits)
+
+
+@battery.wrong("repetition_penalty", says="penalty is 1.*very tensor that came in")
+def the_input_at_penalty_1(logits, counts, penalty):
+    return logits if penalty == 1 else by_two_wheres(logits, counts, penalty)
+
+
+@battery.wrong("repetition_penalty", says="Nothing was said.*|nothing.*very tensor")
+def the_input_where_nothing_was_said(logits, counts, penalty):
+    return by_two_wheres(logits, counts, penalty) if counts.any() else logits
+
+
+@battery.wrong("repetition_penalty", says="worked example")
+def the_worked_scores(logits, counts, penalty):
+    return torch.tensor([[2.0, -4.5, 3.0]])
 
 
 @battery.wrong("repetition_penalty", says="yes or no")
@@ -734,6 +780,20 @@ def a_tuple_added_to_a_list(text, stops):
 
 
 @_waits_says("changed its own input")
+def stops_taken_out_one_by_one(text, stops):
+    most = 0
+    while stops:
+        most = max(most, by_trying_all_lengths(text, [stops.pop()]))
+    return most
+
+
+@_waits_says("Only one of the stop strings is looked at")
+def the_last_stop_after_that(text, stops):
+    """Its mistake is still named after an answer that emptied its input."""
+    return by_trying_all_lengths(text, stops[-1:])
+
+
+@_waits_says("changed its own input")
 def stops_sorted_in_place(text, stops):
     if isinstance(stops, list):
         stops.sort(key=len)
@@ -766,7 +826,7 @@ def the_worked_values_by_heart(text, stops):
 @battery.right("grow")
 def by_topk(logprobs, logits, n):
     table = (logprobs[:, None] + logits.log_softmax(-1)).view(-1)
-    best, places = table.topk(min(n, int((logits > -math.inf).sum())))
+    best, places = table.topk(min(n, int((table > -math.inf).sum())))
     V = logits.size(1)
     return best, torch.div(places, V, rounding_mode="floor"), places.remainder(V)
 
@@ -776,9 +836,8 @@ def by_sorting_a_list(logprobs, logits, n):
     found = []
     for b, row in enumerate(torch.log_softmax(logits, 1).tolist()):
         for v, number in enumerate(row):
-            if number != -math.inf:
-                found.append((logprobs[b].item() + number, b, v))
-    found = sorted(found, reverse=True)[:n]
+            found.append((logprobs[b].item() + number, b, v))
+    found = sorted((f for f in found if f[0] != -math.inf), reverse=True)[:n]
     best = torch.tensor([f[0] for f in found], dtype=logits.dtype)
     return (
         best,
@@ -838,6 +897,44 @@ def with_the_last_of_equals_first(logprobs, logits, n):
     keep = best != -math.inf
     V = logits.shape[-1]
     return best[keep], places[keep] // V, places[keep] % V
+
+
+@battery.right("grow")
+def from_lists_in_single_precision(logprobs, logits, n):
+    found = []
+    for b, row in enumerate(logits.tolist()):
+        most = max(row)
+        size = most + math.log(sum(math.exp(z - most) for z in row))
+        found += [(logprobs[b].item() + z - size, b, v) for v, z in enumerate(row)]
+    found = sorted((f for f in found if f[0] > -math.inf), reverse=True)[:n]
+    return tuple(torch.tensor(part) for part in zip(*found, strict=True))
+
+
+@battery.right("grow")
+def in_double_precision(logprobs, logits, n):
+    return _best(_table(logprobs.double(), logits.double()), n)
+
+
+@battery.right("grow")
+def all_single(logprobs, logits, n):
+    return _best(_table(logprobs.float(), logits.float()), n)
+
+
+@battery.right("grow")
+def every_beam_merged_by_a_heap(logprobs, logits, n):
+    rows, tokens = _table(logprobs, logits).sort(dim=1, descending=True)
+    first = [(-row[0].item(), b, 0) for b, row in enumerate(rows)]
+    heapq.heapify(first)
+    found = []
+    while first and len(found) < n:
+        value, b, i = heapq.heappop(first)
+        if value == math.inf:
+            break
+        found.append((rows[b, i], b, tokens[b, i].item()))
+        if i + 1 < rows.shape[1]:
+            heapq.heappush(first, (-rows[b, i + 1].item(), b, i + 1))
+    best, beams, places = zip(*found, strict=True)
+    return torch.stack(best), torch.tensor(beams), torch.tensor(places)
 
 
 # --- grow: wrong --------------------------------------------------------------------------------
@@ -1110,7 +1207,7 @@ def lists(logprobs, logits, n):
     return best, beams.tolist(), tokens.tolist()
 
 
-@_grow_says(r"shape \(1, 3\)")
+@_grow_says(r"shape \(1, 4\)")
 def a_row_in_a_row(logprobs, logits, n):
     return tuple(part[None] for part in _best(_table(logprobs, logits), n))
 
@@ -1131,33 +1228,99 @@ def all_squeezed(logprobs, logits, n):
     return tuple(part.squeeze() for part in _best(_table(logprobs, logits), n))
 
 
-@_grow_says("In double precision")
-def all_single(logprobs, logits, n):
-    return _best(_table(logprobs.float(), logits.float()), n)
+@_grow_says("should be .* and yours is .* rounded on the way")
+def in_half_precision(logprobs, logits, n):
+    best, beams, tokens = _best(_table(logprobs, logits), n)
+    return best.bfloat16().float(), beams, tokens
 
 
-@_grow_says("poor beam|more than there are|should come back")
-def the_best_two_beams_only(logprobs, logits, n):
+@_grow_says("number 2 should be -1.715 and yours is -2.715")
+def the_first_is_right_the_others_are_not(logprobs, logits, n):
+    best, beams, tokens = _best(_table(logprobs, logits), n)
+    return torch.cat([best[:1], best[1:] - 1]), beams, tokens
+
+
+@_grow_says("rounded on the way")
+def four_decimals(logprobs, logits, n):
+    best, beams, tokens = _best(_table(logprobs, logits), n)
+    return best.round(decimals=4), beams, tokens
+
+
+@_grow_says("itself at minus infinity.*Only 2 of 4 are possible. Impossible ones")
+def impossible_tokens_left_out_but_not_beams(logprobs, logits, n):
+    table = _table(logprobs, logits).flatten()
+    places = table.argsort(descending=True)
+    places = places[logits.flatten()[places] > -math.inf][:n]
+    return table[places], places // logits.shape[1], places % logits.shape[1]
+
+
+@_grow_says("itself at minus infinity.*Only 2 of 4 are possible. Impossible ones")
+def as_many_as_tokens_are_possible(logprobs, logits, n):
+    n = min(n, int((logits > -math.inf).sum()))
+    best, places = _table(logprobs, logits).flatten().topk(n)
+    return best, places // logits.shape[1], places % logits.shape[1]
+
+
+@_grow_says("this continuation is certain")
+def certain_taken_for_padding(logprobs, logits, n):
     table = _table(logprobs, logits)
-    table[logprobs < logprobs.max() - 20] = -math.inf
-    return _best(table, n)
+    return _best(table.masked_fill(table == 0, -math.inf), n)
 
 
-@_grow_says("first ones came back")
-def the_first_ones(logprobs, logits, n):
+@_grow_says("A token a million below")
+def beyond_a_thousand_taken_for_impossible(logprobs, logits, n):
     table = _table(logprobs, logits)
-    places = torch.arange(min(n, table.numel()))
-    return table.flatten()[places], places // table.shape[1], places % table.shape[1]
+    return _best(table.masked_fill(table < -1000, -math.inf), n)
 
 
-@_grow_says("returned None")
-def three_things_without_return(logprobs, logits, n):
-    _best(_table(logprobs, logits), n)
+@_grow_says("A token a million below")
+def a_large_number_for_infinity(logprobs, logits, n):
+    table = logprobs[:, None] + logits.clamp(min=-1e5).log_softmax(-1)
+    return _best(table.masked_fill(table < -5e4, -math.inf), n)
 
 
-@_grow_says("should come back|Yours are")
-def the_worked_beams_by_heart(logprobs, logits, n):
-    return torch.tensor([-0.4076, -1.4076]), torch.tensor([1, 1]), torch.tensor([1, 2])
+@_grow_says("last beam, or the last token, is left out")
+def a_range_that_ends_too_early(logprobs, logits, n):
+    return _best(_table(logprobs, logits)[: max(len(logits) - 1, 1)], n)
+
+
+@_grow_says("last beam, or the last token, is left out")
+def the_last_token_left_out(logprobs, logits, n):
+    return _best(_table(logprobs, logits)[:, :-1], n)
+
+
+@_grow_says("4 should come back; yours are 3. It is off by one")
+def one_too_few(logprobs, logits, n):
+    return _best(_table(logprobs, logits), n - 1)
+
+
+@_grow_says("another number than the length of a row, which is 5 here")
+def divided_by_three(logprobs, logits, n):
+    best, beams, tokens = _best(_table(logprobs, logits), n)
+    places = beams * logits.shape[1] + tokens
+    return best, places // 3, places % 3
+
+
+@_grow_says("5 should come back|could be had")
+def four_beams_at_most(logprobs, logits, n):
+    return _best(_table(logprobs, logits)[:4], n)
+
+
+@_grow_says("could be had")
+def ten_beams_at_most(logprobs, logits, n):
+    return _best(_table(logprobs, logits)[:10], n)
+
+
+@_grow_says("type chosen that is too small")
+def places_of_one_byte(logprobs, logits, n):
+    best, beams, tokens = _best(_table(logprobs, logits), n)
+    return best, beams.to(torch.uint8), tokens.to(torch.uint8)
+
+
+@_grow_says("type chosen that is too small")
+def places_of_one_byte_with_a_sign(logprobs, logits, n):
+    best, beams, tokens = _best(_table(logprobs, logits), n)
+    return best, beams.to(torch.int8), tokens.to(torch.int8)
 
 
 # --- found by attacking the checks --------------------------------------------------------------
@@ -1284,6 +1447,6 @@ def drawn_at_random(logprobs, logits, n):
     return row[places], places // logits.shape[1], places % logits.shape[1]
 
 
-@_grow_says("2 beam.*2 should come back|one of each beam")
+@_grow_says("yours are 2. As many came back as there are beams")
 def as_many_as_there_are_beams(logprobs, logits, n):
     return _best(_table(logprobs, logits), len(logprobs))

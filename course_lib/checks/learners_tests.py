@@ -291,6 +291,9 @@ def _instead(got: object, want: object) -> str:
         off = ~torch.isclose(got.double(), want.double(), rtol=1e-5, atol=1e-6)
         place = tuple(off.nonzero()[0].tolist())
         return f"{got[place].item():.4g} instead of {want[place].item():.4g} at {list(place)}"
+    if isinstance(got, float) and isinstance(want, float):
+        digits = 4 if f"{got:.4g}" != f"{want:.4g}" else 12
+        return f"{got:.{digits}g} instead of {want:.{digits}g}"
     return f"{_short(got)} instead of {_short(want)}"
 
 

@@ -41,9 +41,9 @@ def mix_by_masks(
 ) -> Tensor:
     r"""$y_n = \sum_j w_{nj} f_{c_{nj}}(x_n)$, one expert after the other, by masks.
 
-    x (N, D), weights and chosen (N, k), E experts. Returns (N, D) in the type of x. An
-    expert gets its own tokens and no others, all at once or once for each of the k
-    choices: (n, D) to (n, D); n may be 0. Gradients reach x, weights and experts.
+    x (N, D), weights and chosen (N, k), E experts. Returns (N, D) in the type of x.
+    An expert gets its own tokens and no others, all at once or once for each of the
+    k choices: (n, D) to (n, D); n may be 0. Gradients reach x, weights and experts.
 
     How: the tokens of expert e are those with e among their choices; its weight for
     a token is the one that stands where e stands, which may be any of the k.

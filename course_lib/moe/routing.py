@@ -48,7 +48,8 @@ def weigh(scores: Tensor, chosen: Tensor, renormalise: bool = True) -> Tensor:
     scores (N, E), chosen (N, k). Returns (N, k); each row sums to 1. With
     renormalise=False the weights are shares among all E experts, and sum to less.
     The chosen need not be the best, nor in order: a bias may choose experts whose
-    shares round to 0, and their weights are right all the same. Gradients reach scores.
+    shares round to 0, and their weights are right all the same. Gradients reach the
+    scores.
 
     How: gather the chosen scores, softmax over those k. That equals the shares among
     all, divided by their sum, since the sum over all E cancels. Without

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from course_lib.plotting.live import LivePicture, live_canvas, live_label
 from course_lib.plotting.style import (
@@ -53,7 +54,7 @@ def memory_bars(plans: Mapping[str, Mapping[str, float]], card: float) -> Pictur
                 )  # fmt: skip
                 left += size
         axes.text(left / 1e9 + 1, y, f"{left / 1e9:.0f} GB", fontsize=9.5, va="center")
-    axes.axvline(card / 1e9, color=INK, linestyle="--", linewidth=1)
+    axes.axvline(card / 1e9, color=INK, linestyle="--", linewidth=1, zorder=0.9)
     axes.text(
         card / 1e9, -0.52, f" a card of {card / 1e9:.0f} GB", fontsize=9, va="bottom"
     )
@@ -73,7 +74,9 @@ def memory_bars(plans: Mapping[str, Mapping[str, float]], card: float) -> Pictur
 def attention_shares(lengths: Sequence[int], shares: Sequence[float]) -> Picture:
     """What attention adds to the operations of the weights, by length of the text."""
     figure, (axes,) = canvas()
-    axes.plot(lengths, shares, "o-", color=BLUE, markersize=4)
+    fine = np.geomspace(lengths[0], lengths[-1], 200)  # straight between two lengths
+    axes.plot(fine, np.interp(fine, lengths, shares), color=BLUE)
+    axes.plot(lengths, shares, "o", color=BLUE, markersize=4)
     for length, share in zip(lengths, shares, strict=True):
         if length in (lengths[0], 8192, 32768, lengths[-1]):
             axes.annotate(
@@ -150,7 +153,7 @@ def two_laws(
     axes.set_ylim(bottom=1.6)
     label(
         axes,
-        "The sum counts the loss twice until the text is endless",
+        "Until the text is endless, the sum counts the loss twice",
         "tokens read by 7 billion parameters",
         "loss (nats per token)",
     )
@@ -179,30 +182,47 @@ def valleys(
             sizes, losses, color=BLUE if bold else GREY, linewidth=2.5 if bold else 0.8
         )
         low = int(np.argmin(losses))
-        if not bold and losses[low] < 3.5:
+        hidden = compute / 10.1 < budget < compute  # under the word "best"
+        if not bold and not hidden and losses[low] < 3.5:
             power = power_of_ten(budget).partition("× ")[2]
             axes.text(
                 sizes[low], losses[low] - 0.02, power, color=GREY, fontsize=8,
                 ha="center", va="top",
             )  # fmt: skip
     axes.plot(*best, "o", color=ORANGE, markersize=9)
+    axes.annotate(
+        f"best: {amount(best[0])}", best, (0, 10), textcoords="offset points",
+        fontsize=9, ha="center", bbox=PLATE,
+    )  # fmt: skip
+    title = f"{power_of_ten(compute)} operations"
     if guess:
-        axes.plot(*guess, "s", color=RED, markersize=7)
-        axes.annotate(
-            f"yours: {guess[1] - best[1]:.2f} more", guess, (8, 6),
-            textcoords="offset points", color=RED, fontsize=9,
-        )  # fmt: skip
+        _mark_guess(axes, guess)
+        title += f": yours loses {guess[1] - best[1]:.2f} nats"
     axes.set_xscale("log")
-    axes.set_ylim(1.75, 3.6)
-    title = (
-        f"{power_of_ten(compute)} operations: best with {amount(best[0])} parameters"
-    )
+    axes.set_ylim(1.75, TOP)
     label(axes, title, "parameters", "loss (nats per token)")
     return Picture(
         figure,
         f"Valley of the loss over sizes at {compute:.1e} operations: lowest with {best[0]:.1e} parameters, "
         f"{best[1]:.2f} nats. Smaller budgets lie above, larger ones below.",
     )
+
+
+PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
+TOP = 3.8  # nats: what lies above is marked at the edge of the valleys' picture
+
+
+def _mark_guess(axes: Axes, guess: tuple[float, float]) -> None:
+    """A square with its name on the free side; a triangle at the edge if it lies higher."""
+    high = guess[1] > TOP - 0.06
+    place = guess[0], min(guess[1], TOP - 0.06)
+    axes.plot(*place, "^" if high else "s", color=RED, markersize=7, zorder=4)
+    side = "left" if guess[0] < 1e8 else "right"
+    axes.annotate(
+        f"yours: {guess[1]:.1f} nats, above this picture" if high else "yours",
+        place, (9 if side == "left" else -9, 0), textcoords="offset points", color=RED,
+        fontsize=9, ha=side, va="center", bbox=PLATE,
+    )  # fmt: skip
 
 
 def ratios(
@@ -219,15 +239,17 @@ def ratios(
         )
     name, compute, ratio = point
     axes.plot(compute, ratio, "o", color=INK)
-    axes.text(compute, ratio * 1.12, name, fontsize=9, ha="right")
+    axes.text(compute, ratio * 1.12, f"{name}, as trained", fontsize=9, ha="right")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_yticks([10, 20, 50, 100], [10, 20, 50, 100])
     axes.minorticks_off()
-    axes.set_xlim(computes[0], computes[-1] * 300)
+    axes.set_xlim(computes[0], computes[-1] * 60)
+    ticks = computes[::2]
+    axes.set_xticks(ticks, [power_of_ten(tick).partition("× ")[2] for tick in ticks])
     label(
         axes,
-        "Only the new fit knows the model that it speaks of",
+        f"{point[0]} was not trained by the law that its paper prints",
         "operations",
         "best tokens per parameter",
     )
@@ -249,7 +271,7 @@ def real_models(
     figure, (axes,) = canvas(width=8, height=4.2)
     axes.plot(*zip(*line, strict=True), color=BLUE)
     axes.text(2.6e9, 2.6e10, "least loss for its compute", color=BLUE, fontsize=9)
-    logs, past = np.log(line).T, 0
+    logs, under = np.log(line).T, []
     for name, (parameters, tokens) in models.items():
         above = tokens > np.exp(np.interp(np.log(parameters), *logs))
         axes.plot(parameters, tokens, "o", color=ORANGE if above else RED, markersize=6)
@@ -258,16 +280,17 @@ def real_models(
             name, (parameters, tokens), (across, up), textcoords="offset points",
             fontsize=8.5, ha=side,
         )  # fmt: skip
-        past += above
+        under += [] if above else [name]
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(1.5e9, 1.5e12)
     axes.set_ylim(1.5e10, 6e13)
-    title = f"{past} of {len(models)} read on past the optimum"
+    title = f"Below the line, too large for its text: {' and '.join(under) or 'none'}"
     label(axes, title, "parameters used for one token", "tokens read")
     return Picture(
         figure,
-        f"{past} of {len(models)} published models lie above the line of least loss per compute, GPT-3 far below it.",
+        f"{len(models) - len(under)} of {len(models)} published models lie on the line of least loss for their "
+        f"compute or above it. Below it: {', '.join(under) or 'none'}.",
     )
 
 
@@ -275,8 +298,8 @@ NAMES = {  # where a name stands that would meet another one: points across, up,
     "LLaMA-7B": (-7, -3, "right"),
     "Llama-2-7B": (-7, -3, "right"),
     "LLaMA-33B": (-4, 7, "center"),
-    "LLaMA-65B": (-7, -10, "right"),
-    "Chinchilla": (7, -7, "left"),
+    "LLaMA-65B": (3, -23, "left"),
+    "Chinchilla": (9, -9, "left"),
     "Llama-2-70B": (-2, 7, "center"),
     "DeepSeek-V3": (0, 8, "center"),
     "Llama-3.1-405B": (0, 8, "center"),
@@ -305,7 +328,7 @@ def lifetimes(sizes: Sequence[float], costs: Mapping[str, Sequence[float]]) -> P
         axes,
         "The more it will be asked, the smaller it should be",
         "parameters (all reach the same loss)",
-        "operations in a life",
+        "operations, training and answers",
     )
     return Picture(figure, f"Operations of a life by size. {'; '.join(said)}.")
 
@@ -377,7 +400,7 @@ def runs(
     """Losses of a grid of runs (size, tokens, loss) by size, one line for each amount of text."""
     figure, (axes,) = canvas(height=3.4)
     amounts = sorted({tokens for _, tokens, _ in rows})
-    for tokens, shade in zip(amounts, np.linspace(0.35, 1, len(amounts)), strict=True):
+    for tokens, shade in zip(amounts, np.linspace(0.55, 1, len(amounts)), strict=True):
         found: dict[float, list[float]] = {}
         for size, _, loss in sorted(row for row in rows if row[1] == tokens):
             found.setdefault(size, []).append(loss)
@@ -386,8 +409,8 @@ def runs(
         axes.plot(sizes, losses, color=BLUE, alpha=shade)
         name = f"{amount(tokens)} letters"
         axes.text(
-            sizes[-1] * 1.12, losses[-1], name, color=BLUE, alpha=shade, fontsize=9,
-            va="center",
+            sizes[-1] * 1.12, losses[-1], name, color=BLUE, fontsize=9, va="center",
+            bbox=PLATE,
         )  # fmt: skip
     if live:
         axes.plot(*zip(*live, strict=True), "s", color=ORANGE, markersize=7)

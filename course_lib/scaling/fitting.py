@@ -31,10 +31,11 @@ def huber(residuals: Tensor, delta: float = DELTA) -> Tensor:
 
 
 def log_loss(theta: Tensor, log_n: Tensor, log_d: Tensor) -> Tensor:
-    r"""The log of Chinchilla's law: $\log(e^{a - \alpha n} + e^{b - \beta d} + e^{e})$.
+    r"""Log of Chinchilla's law: $\log(\exp(a-\alpha n)+\exp(b-\beta d)+\exp(e))$.
 
-    theta: a, alpha, b, beta and e, the logarithms of A, B and E; without e it is a
-    law without a floor. log_n, log_d (R,): logarithms of N and D. Returns (R,).
+    theta: a, alpha, b, beta and e, where a = log A, b = log B and e = log E; without
+    e it is a law without a floor. log_n, log_d (R,): n and d, the logarithms of N and
+    D. Returns (R,).
 
     >>> theta = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.0])
     >>> log_loss(theta, torch.zeros(1), torch.zeros(1)).exp()
@@ -93,7 +94,8 @@ def fit_theta(
     start; an end whose value is not finite never counts.
 
     How: descend from each start, on Huber's loss of the differences of logarithms,
-    summed and divided by DELTA**2; keep the end of the least finite value.
+    summed; keep the end of the least finite value. (The sum may be divided by DELTA**2,
+    which brings it to the order of 1, where descents stop less early.)
 
     >>> log_n, log_d = torch.tensor([[0.0, 0, 1, 1], [0.0, 1, 0, 1]]).double()
     >>> theta = torch.tensor([0.1, 0.5, 0.2, 0.3]).double()
@@ -107,6 +109,25 @@ def fit_theta(
     def objective(theta):
         residuals = log_loss(theta, log_n, log_d) - log_losses
         return huber(residuals).sum() / DELTA**2  # of order 1, as LBFGS likes it
+
+    ends = [descend(theta, objective) for theta in begin]
+    return min(ends, key=lambda end: end[1] if math.isfinite(end[1]) else math.inf)[0]
+
+
+def by_squares(
+    log_n: Tensor, log_d: Tensor, log_losses: Tensor, begin: list[Tensor]
+) -> Tensor:
+    """As `fit_theta`, but squares are summed: one bad run pulls as hard as it is off.
+
+    >>> n = d = torch.arange(3.0).double()
+    >>> theta = torch.tensor([0.1, 0.5, 0.2, 0.3]).double()
+    >>> end = by_squares(n, d, log_loss(theta, n, d), [theta])
+    >>> (end - theta).abs().max().item() < 1e-6
+    True
+    """
+
+    def objective(theta):
+        return (log_loss(theta, log_n, log_d) - log_losses).square().sum()
 
     ends = [descend(theta, objective) for theta in begin]
     return min(ends, key=lambda end: end[1] if math.isfinite(end[1]) else math.inf)[0]

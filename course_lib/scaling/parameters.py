@@ -78,7 +78,12 @@ def mlp_matrices(config: Config) -> int:
 
 
 def expert_matrices(config: Config, experts: Experts, active: bool = False) -> int:
-    """Router and experts of one layer; active: only those that one token visits.
+    """Numbers in the matrices of one mixture: its experts, shared ones, its router.
+
+    active: only what one token uses; the router scores all experts for it.
+
+    How: one expert is an MLP of the width experts.hidden; as many as are in use, and
+    the router of width times count besides.
 
     >>> experts = Experts(count=8, chosen=2, hidden=10)
     >>> config = Config(width=8)

@@ -64,9 +64,9 @@ def rows(found: Plan, gpu: str, gpus: int, length: int) -> dict[str, str]:
         "loss": _losses(found),
         "best for this budget": _best(found),
         "time": f"{days} on {gpus:,} {gpu}",
-        "rent": _round(found.cost),
+        "rent": f"{_round(found.cost)} dollars",
         "energy": with_prefix(watt_hours, "Wh"),
-        "CO2": f"{_round(found.tonnes)} tonnes",
+        "CO₂": f"{_round(found.tonnes)} tonnes",
         "memory for training": _training(found, gpu),
         "memory for serving": f"{with_prefix(served, 'B')} with {length:,} tokens",
     }
@@ -173,7 +173,7 @@ class Calculator:
         self.shape = {name: controls.number(0, name) for name in SHAPE}
         self.length = controls.number(2048, "length of a text")
         self.gpus = controls.number(1024, "gpus")
-        self.per_hour = controls.number(2.0, "per_hour (price)")
+        self.per_hour = controls.number(2.0, "per_hour (dollars)")
         self.page, self.is_loading = widgets.HTML(), False
         self.load()
         self.preset.observe(lambda _: self.load(), names="value")
@@ -190,7 +190,7 @@ class Calculator:
         model, self.is_loading = PUBLISHED[self.preset.value], True
         for name, control in self.shape.items():
             control.value = getattr(model.config, name)
-        self.length.value = model.config.context
+        self.length.value = model.length or model.config.context
         self.tokens.value = model.tokens or self.tokens.value
         self.gpu.value = model.gpu or "A100"  # where nothing is known of it
         self.is_loading = False

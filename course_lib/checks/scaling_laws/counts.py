@@ -7,6 +7,7 @@ The answers that prove the checks are in `tests/answers/`.
 """
 
 import math
+from decimal import Decimal
 from numbers import Real
 
 import torch
@@ -56,10 +57,13 @@ _BITS = {
     memory.training_parts,
     proved="All four parts have the right bytes: in each precision, mixed or not, and for any "
     "number of parameters.",
+    also=(memory.weight_bytes,),
 )
 def training_parts(answer, draw):
     for asked, options, what, mistakes in _PARTS_PAPER:
         _parts_diagnose(answer, 600, asked, options, what, mistakes)
+    _parts_diagnose(answer, 1, ("int4",), {}, "in int4", _PARTS_OF_ONE)
+    _parts_keep(answer)
     for precision in _BITS:
         for mixed in (False, True):
             parameters = 2.0 * int(torch.randint(1, 10**9, (), generator=draw))
@@ -128,7 +132,25 @@ _PARTS_PAPER = (
             "decides whether there is one.",
     }),
 )
+_PARTS_OF_ONE = dict.fromkeys(
+    (("weights", 0), ("weights", 1), ("moments", 0)),
+    "One parameter in int4 takes half a byte. It is cut or rounded to a whole number in yours, by "
+    "//, int() or round().",
+)
 # fmt: on
+
+
+def _parts_keep(answer) -> None:
+    """What the first call returned must survive the second."""
+    first = _parts_ask(answer, 1, ("bfloat16",), {})
+    kept = answer(1, "bfloat16")
+    answer(2, "float32", True)
+    again = {part: number(kept[part], f"the bytes of {part}") for part in _PARTS}
+    expect(
+        first == again,
+        "A second call changed what the first one had returned: both share one dictionary. Make a "
+        "new one in each call.",
+    )
 
 
 def _parts_counted(precision: str = "float32", mixed: bool = False) -> dict:
@@ -200,7 +222,7 @@ def _parts_diagnose(
     _parts_in_another_unit(max(times), min(times), parameters)
     part = next(part for part in _PARTS if not _same(got[part], want[part]))
     raise CheckFailed(
-        f"For {parameters:,} parameters {what}, {part} takes {got[part]:g} bytes per parameter in "
+        f"For {parameters:,} parameter(s) {what}, {part} takes {got[part]:g} bytes per parameter in "
         f"yours; counted one by one it is {want[part]:g}."
     )
 
@@ -241,6 +263,7 @@ def train_flops(answer, draw):
     for change in _FLOPS_CHANGES:
         _flops_changed(answer, base, *change)
     _flops_constant(answer, base)
+    _flops_of_the_card(answer)
     _flops_of_drawn_sizes(answer, draw)
 
 
@@ -270,7 +293,8 @@ def _flops_of_weights(answer) -> None:
             "Forward alone is counted. Training goes back as well, which takes twice as much as "
             "forward.":
                 (2 * once, once),
-            "Backward alone is counted. Forward comes on top.":
+            "4 operations per weight and token are counted: backward alone, or as if it cost as "
+            "much as forward. It takes twice as much, and forward comes on top.":
                 (4 * once,),
             "Multiplications alone are counted, it seems. With each goes an addition.":
                 (3 * once,),
@@ -340,6 +364,7 @@ _FLOPS_CHANGES = (
            "at the others of its text, so it goes in for each of them.",
         9: "With three times as many tokens attention takes nine times as much. A token looks at "
            "the tokens of its own text, not at all that are read.",
+        4: "Only whole texts are counted (//). Each token looks at T others: count by tokens.",
     }, "Three times as many tokens should make attention take three times as much"),
     ({"width": 36}, 1, {
         2: "With twice the width attention takes twice as much, though head_width is set. The "
@@ -423,6 +448,9 @@ def _flops_constant(answer, base: float) -> None:
         "four operations? There are two forward products; the 6 counts multiplying, adding and "
         "backward already.":
             (24,),
+        "Texts are counted, the last of them filled up. Each token looks at T others, however "
+        "many texts there are: count by tokens.":
+            (12 * 1.1,),
         "Attention takes three, four or six times what it should. Was something counted that is "
         "in the 12 already?":
             (36, 48, 72),
@@ -433,6 +461,18 @@ def _flops_constant(answer, base: float) -> None:
         "token it looks at. How it grows with every single size is right; the constant is not."
     )
     _named(got, 12, known, otherwise)
+
+
+def _flops_of_the_card(answer) -> None:
+    """The card's second worked value: a small shape, and texts of 4."""
+    small = Config(width=6, heads=2, head_width=4, layers=5)
+    got = _flops_ask(answer, 1000, 10, small, 4)
+    expect(
+        _same(got, 79_200),
+        f"For 1,000 parameters, 10 tokens in texts of 4, 5 layers of 2 heads and K = 4 it gives "
+        f"{got:,.6g} operations instead of 60,000 + 19,200. Are short texts, or small numbers, "
+        "treated in another way?",
+    )
 
 
 def _flops_by_torch(config: Config, tokens: int, length: int) -> float:
@@ -471,21 +511,24 @@ def _flops_of_drawn_sizes(answer, draw) -> None:
     cost.gpu_days,
     proved="Operations over the rate that is really reached, in days, unrounded, for several "
     "machines and shares; an impossible share is refused.",
+    also=(cost.wall_days, cost.utilisation),
 )
 def gpu_days(answer, draw):
     _days_diagnose(answer, 5.4e21, 2e14, 0.25)
     _days_diagnose(answer, 5.88e21, 312e12)  # mfu's default
     _days_diagnose(answer, 10**20, 125 * 10**12, 1)
+    _days_diagnose(answer, 1e15, 3e14, 0.5)  # 6.7 seconds
     for _ in range(6):
         a, b, c = torch.rand(3, generator=draw, dtype=torch.float64).tolist()
         _days_diagnose(answer, 10 ** (17 + 8 * a), 10 ** (13 + 2 * b), 0.05 + 0.9 * c)
-    for mfu in (40, 1.5, 0, -0.4):
+    for mfu in (40, 1.5, 0, -0.4, math.nan):
         _days_refused(answer, mfu)
 
 
 def _days_diagnose(answer, compute: float, peak: float, mfu: float | None = None):
     options = {} if mfu is None else {"mfu": mfu}
-    got = number(ask(answer, compute, peak=peak, **options), "the days")
+    got = ask(answer, compute, peak=peak, **options)
+    got = number(float(got) if isinstance(got, Decimal) else got, "the days")
     u = 0.4 if mfu is None else mfu
     full = compute / peak  # seconds at the full rate
     want = full / u / 86_400
@@ -523,6 +566,10 @@ def _days_diagnose(answer, compute: float, peak: float, mfu: float | None = None
             (6 * want, 3 * want, 2 * want),
         "It is rounded to whole days. The days are asked for as they are.":
             (round(want), math.floor(want), math.ceil(want)),
+        "The seconds are cut or rounded to whole ones, by //, int() or round(). The days are asked "
+        "for as they are.":
+            tuple(x / 86_400 for cut in (round, math.floor, math.ceil)
+                  for x in (cut(full / u), cut(full) / u)),
         "Called without mfu it does not take 0.4, the first line's default.":
             () if mfu is not None else tuple(full / d / 86_400 for d in (0.3, 0.45, 0.5, 1)),
     }
@@ -555,10 +602,10 @@ def _days_refused(answer, mfu: float) -> None:
 )
 def stretches_right(answer, draw):
     six = torch.tensor([True, True, False, True, True, True])
-    asked = [(six[None], 2), (six.view(2, 3), 2)]
+    asked = [(six[None], 2), (six.view(2, 3), 2), (_ROW, 3), (_ROW, 4)]
     asked += [(_stretches_drawn(B, T, draw), length) for B, T, length in _STRETCHES]
     asked += [(torch.ones(2, 4).bool(), 3), (torch.zeros(2, 4).bool(), 3)]
-    wrong = []
+    wrong, given = [], []
     for right, length in asked:
         try:
             got = _stretches_ask(answer, right, length)
@@ -566,9 +613,14 @@ def stretches_right(answer, draw):
             if wrong:  # what was wrong before says more than where it stopped
                 break
             raise
+        given.append(got)
         want = _mean(_shares(right.tolist(), length))
         if not _near(got, want):
             wrong.append((got, want, right, length))
+    expect(
+        len(given) < 4 or max(given) > min(given),
+        f"It gives {given[0]:.4g} for every text and every length.",
+    )
     if wrong:
         _stretches_name(wrong)
 
@@ -578,13 +630,18 @@ def _near(one: float, other: float) -> bool:
 
 
 def _stretches_name(wrong: list) -> None:
-    """Name the mistake that gives all the wrong shares; small texts alone would not tell."""
+    """Name the mistake that gives all the wrong shares, two or more different ones.
+
+    A single one, or small texts alone, would not tell.
+    """
     found = [(got, _stretches_mistakes(right, k)) for got, _, right, k in wrong]
     for mistake, results in found[0][1].items():
         for way in range(len(results)):
             pairs = [(got, known[mistake][way]) for got, known in found]
             pairs = [pair for pair in pairs if not math.isnan(pair[1])]
-            if pairs and all(_near(*pair) for pair in pairs):
+            different = len({round(got, 9) for got, _ in pairs})
+            several = len(pairs) > 4 or different > 1
+            if several and all(_near(*pair) for pair in pairs):
                 raise CheckFailed(mistake)
     got, want, right, length = wrong[0]
     if all(math.isclose(got, want, abs_tol=0.01) for got, want, *_ in wrong):
@@ -598,6 +655,9 @@ def _stretches_name(wrong: list) -> None:
         f"{got:.4g}; looked at one by one, {want:.4g} of all stretches are right."
     )
 
+
+# Right at both ends of many stretches, and not in between.
+_ROW = torch.tensor([[hit == "1" for hit in "1011011101"]])
 
 # texts, tokens, length
 _STRETCHES = (
@@ -682,6 +742,13 @@ def _stretches_mistakes(right: Tensor, k: int) -> dict[str, tuple[float, ...]]:
             (_mean(mixed),),
         "Most of a stretch is enough in yours. All of it has to be right.":
             (_mean([m > 0.5 for m in mixed]), _mean([m >= 0.5 for m in mixed])),
+        "Only the first and the last token of each stretch are looked at. Those in between have "
+        "to be right as well.":
+            (_mean(_shares(rows, k, judge=lambda s: s[0] and s[-1])),),
+        "Only the first two tokens, or the last two, of each stretch are looked at. All of them "
+        "have to be right.":
+            (_mean(_shares(rows, k, judge=lambda s: all(s[:2]))),
+             _mean(_shares(rows, k, judge=lambda s: all(s[-2:])))),
         "The length makes no difference: this is the share of right tokens.": (p,),
         "Your stretches are one token too long.": (_mean(_shares(rows, k + 1)),),
         "Your stretches are one token too short.":

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections import OrderedDict
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib.scaling import flops
-from course_lib.scaling.cost import DAY, GPUS, gpu_hours
+from course_lib.scaling.cost import DAY, GPUS, gpu_hours, utilisation, wall_days
 from course_lib.scaling.emergence import exact_match
 from course_lib.scaling.memory import number_bytes, weight_bytes
 from tools.graders import Battery
@@ -36,9 +37,9 @@ def two_sizes_first(parameters, precision="float32", mixed=False):
 
 @battery.right("training_parts")
 def two_whole_dictionaries(parameters, precision="float32", mixed=False):
-    own = weight_bytes(parameters, precision)
+    own = parameters * number_bytes(precision)
     if mixed:
-        wide = weight_bytes(parameters, "float32")
+        wide = parameters * number_bytes("float32")
         wide_ones = {"master": wide, "moments": wide + wide}
         return wide_ones | {"gradients": own, "weights": own}
     return {"weights": own, "gradients": own, "moments": own + own, "master": 0.0}
@@ -52,7 +53,7 @@ def whole_bits(parameters, precision="float32", mixed=False):
     slow = 32 if mixed else own
     counts = OrderedDict(weights=own, gradients=own, moments=2 * slow)
     counts["master"] = mixed * slow
-    return {part: parameters * each // 8 for part, each in counts.items()}
+    return {part: parameters * each / 8 for part, each in counts.items()}
 
 
 @battery.right("training_parts")
@@ -184,6 +185,39 @@ def moments_and_master_swapped(own, mixed):
 @_parts("depends on the precision|half a byte")
 def size_cut_to_whole_bytes(own, mixed):
     return int(own), int(own), 8 if mixed else 2 * int(own), 4 if mixed else 0
+
+
+@battery.wrong("training_parts", says="One parameter in int4.*//")
+def whole_bytes_by_floor_division(parameters, precision="float32", mixed=False):
+    parts = two_sizes_first(parameters, precision, mixed)
+    return {part: size // 1 for part, size in parts.items()}
+
+
+@battery.wrong("training_parts", says="One parameter in int4.*round")
+def rounded_to_whole_bytes(parameters, precision="float32", mixed=False):
+    parts = two_sizes_first(parameters, precision, mixed)
+    return {part: round(size) for part, size in parts.items()}
+
+
+@battery.wrong("training_parts", says="One parameter in int4.*int")
+def rounded_up_to_whole_bytes(parameters, precision="float32", mixed=False):
+    parts = two_sizes_first(parameters, precision, mixed)
+    return {part: math.ceil(size) for part, size in parts.items()}
+
+
+_SHARED: dict[str, float] = {}
+
+
+@battery.wrong("training_parts", says="both share one dictionary")
+def one_dictionary_for_all(parameters, precision="float32", mixed=False):
+    _SHARED.update(two_sizes_first(parameters, precision, mixed))
+    return _SHARED
+
+
+@battery.wrong("training_parts", says="calls course_lib's own")
+def weights_borrowed(parameters, precision="float32", mixed=False):
+    weights = weight_bytes(parameters, precision)
+    return two_sizes_first(parameters, precision, mixed) | {"weights": weights}
 
 
 @_parts("whole byte")
@@ -428,9 +462,14 @@ def forward_alone(N, D):
     return 2 * N * D
 
 
-@_weights("Backward alone")
+@_weights("backward alone.*twice as much")
 def backward_alone(N, D):
     return 4 * N * D
+
+
+@_weights("as if it cost as much as forward")
+def backward_like_forward(N, D):
+    return (2 + 2) * N * D
 
 
 @_weights("Multiplications alone")
@@ -670,7 +709,17 @@ def head_counted_again(c, D, T, N):
     return 12 * c.layers * c.heads * c.K * T * D + scored
 
 
-@_attention("first digits|rounded|one text|three times as much")
+@_attention("Texts are counted, the last of them filled up")
+def last_text_filled_up(c, D, T, N):
+    return 12 * c.layers * c.heads * c.K * T * T * math.ceil(D / T)
+
+
+@_attention("60,000 \\+ 19,200.*short texts")
+def long_texts_alone(c, D, T, N):
+    return 12 * c.layers * c.heads * c.K * T * D * (T > 8)
+
+
+@_attention("Only whole texts are counted")
 def whole_texts_only(c, D, T, N):
     return 12 * c.layers * c.heads * c.K * T * T * (D // T)
 
@@ -740,7 +789,7 @@ def amount_over_rate(compute, peak, mfu=0.4):
 
 @battery.right("gpu_days")
 def step_by_step(compute, peak, mfu=0.4):
-    if mfu <= 0 or mfu > 1:
+    if not (mfu > 0 and mfu <= 1):
         raise ValueError("an impossible share")
     seconds = compute / peak
     seconds /= mfu
@@ -760,6 +809,13 @@ def operations_of_a_day(compute, peak, mfu=0.4):
 def in_fractions(compute, peak, mfu=0.4):
     _likely(mfu)
     return Fraction(compute) / (Fraction(peak) * Fraction(mfu) * 86_400)
+
+
+@battery.right("gpu_days")
+def in_decimals(compute, peak, mfu=0.4):
+    _likely(mfu)
+    rate = Decimal(peak) * Decimal(mfu)
+    return Decimal(compute) / rate / 86_400
 
 
 @battery.right("gpu_days")
@@ -902,6 +958,16 @@ def days_begun(compute, peak, mfu):
     return math.ceil(compute / (peak * mfu) / DAY)
 
 
+@_days("seconds are cut or rounded")
+def whole_seconds_at_the_peak(compute, peak, mfu):
+    return compute // peak / mfu / DAY
+
+
+@_days("seconds are cut or rounded")
+def whole_seconds(compute, peak, mfu):
+    return int(compute / (peak * mfu)) / DAY
+
+
 @_days("first digits|rounded")
 def two_decimals(compute, peak, mfu):
     return round(compute / (peak * mfu) / DAY, 2)
@@ -963,6 +1029,25 @@ def per_cent_accepted(compute, peak, mfu=0.4):
 @battery.wrong("gpu_days", says="calls course_lib's own")
 def hours_borrowed(compute, peak, mfu=0.4):
     return gpu_hours(compute, peak, mfu) / 24
+
+
+@battery.wrong("gpu_days", says="calls course_lib's own")
+def days_borrowed(compute, peak, mfu=0.4):
+    _likely(mfu)
+    return wall_days(compute / (peak * mfu) / 3600, 1)
+
+
+@battery.wrong("gpu_days", says="calls course_lib's own")
+def share_of_a_day_borrowed(compute, peak, mfu=0.4):
+    _likely(mfu)
+    return utilisation(compute, 24.0, peak) / mfu
+
+
+@battery.wrong("gpu_days", says="share of nan is accepted")
+def share_of_nan_accepted(compute, peak, mfu=0.4):
+    if mfu <= 0 or mfu > 1:
+        raise ValueError("an impossible share")
+    return compute / (peak * mfu) / DAY
 
 
 @battery.wrong("gpu_days", says="share of -0.4 is accepted")
@@ -1282,7 +1367,30 @@ def combined_in_place(right, length):
     return right[:, :places].float().mean().item()
 
 
-@_stretches("one by one|two texts")
+@_stretches("first and the last token")
+def both_ends_of_a_stretch(right, length):
+    places = right.shape[1] - length + 1
+    return (right[:, :places] & right[:, length - 1 :]).float().mean().item()
+
+
+@_stretches("first two tokens")
+def a_token_and_the_next(right, length):
+    places, step = right.shape[1] - length + 1, min(length, 2) - 1
+    whole = right[:, :places] & right[:, step : step + places]
+    return whole.float().mean().item()
+
+
+@_stretches("For .* in stretches of 1, it gives 1;")
+def single_tokens_always_right(right, length):
+    return 1.0 if length == 1 else unfolded(right, length)
+
+
+@_stretches("For .* in stretches of 1, it gives 0;")
+def single_tokens_never_right(right, length):
+    return 0.0 if length == 1 else unfolded(right, length)
+
+
+@_stretches("0.6 for every text")
 def the_worked_share(right, length):
     return 0.6
 

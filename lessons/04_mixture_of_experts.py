@@ -10,7 +10,7 @@
 # **You need** lesson 01: blocks, MLPs, a softmax, a training loop. From lesson 03 we borrow the counting of
 # parameters.
 #
-# About 120 minutes, in two sittings. The first builds the layer; the second trains it.
+# About 160 minutes, in two sittings. The first builds the layer; the second trains it.
 
 # %%
 from functools import partial
@@ -103,7 +103,8 @@ by_hand
 # %% [markdown]
 # ## The name: a mixture of experts
 #
-# That was a **mixture of experts** layer (Shazeer and others, 2017). For token n with the vector $x_n$:
+# That was a **mixture of experts** layer (Shazeer and others, 2017): N tokens of width D, E experts, k of them for
+# each token, and weights w that come from the scores z. For token n with the vector $x_n$:
 #
 # $$y_n = \sum_{j=1}^{k} w_{nj}\, f_{c_{nj}}(x_n)$$
 #
@@ -119,9 +120,9 @@ by_hand
 # "the maths expert": no such thing is in the formula, and later we look whether it comes about.
 
 # %% [markdown]
-# There are two ways to weigh. Mixtral takes the softmax over the *chosen* scores, so that the weights sum to 1.
-# Switch takes it over *all* experts and keeps the chosen shares, so that an expert chosen with a share of 0.3
-# counts 0.3. Your function knows both.
+# There are two ways to weigh. Mixtral takes the softmax over the *chosen* scores, so that the weights sum to 1. The
+# Switch Transformer of 2021, Switch for short, takes it over *all* experts and keeps the chosen shares, so that an
+# expert chosen with a share of 0.3 counts 0.3. Your function knows both.
 
 # %% [markdown]
 # ### Exercise 1 · Weigh the chosen experts
@@ -162,7 +163,8 @@ checks.mixture_of_experts.weigh(weigh)
 # you divide shares by their sum? If a chosen expert's share is tiny, that is 0 / 0. The softmax of the chosen
 # scores is the same number without the accident.
 #
-# With the choice, this makes a router. `choose` is `topk`, with room for a bias that we need later.
+# Choice and weights together are what a layer calls `route`. `choose` is `topk`, with room for a bias that we need
+# later.
 
 # %%
 from course_lib.moe.routing import choose
@@ -190,7 +192,7 @@ assert torch.allclose(right[0], by_hand)
 right
 
 # %% [markdown]
-# The first row is the number that we had by hand. It is right, and hopeless: a matrix product wants many rows at
+# The first row is our answer by hand. This way is right, and hopelessly slow: a matrix product wants many rows at
 # once. So we turn the loop round. Go from expert to expert, collect all tokens that chose it, ask it once, and send
 # the answers back to where the tokens came from. Sending there is called **dispatch**, and sending back
 # **combine**.
@@ -200,13 +202,13 @@ right
 #
 # *12 minutes · difficulty 3 of 3*
 #
-# - **Write** the same sum with a loop over experts. Each expert is asked with its tokens all at once, (n, D), or
-#   once for each of the k choices, and with no others; an expert without tokens need not be called.
+# - **Write** the same sum with a loop over experts. Call each expert on all its tokens at once, (n, D), or once for
+#   each of the k choices, and on no other token; an expert without tokens need not be called.
 # - **In:** `x` (N, D); `weights` and `chosen` (N, k), where the experts of a token differ from each other;
 #   `experts`, a list of E functions from (any number, D) to the same shape. **Out:** (N, D), token by token in the
 #   order of `x`, which stays as it is. Gradients reach `x`, `weights` and the experts.
-# - **Worked value:** tokens 1 and 2, experts "times 10" and "minus", weights (0.75, 0.25) and (1, 0), chosen (0, 1)
-#   and (1, 0): 7.25 and −2.
+# - **Worked value:** the tokens (1) and (2), of width D = 1, experts "times 10" and "minus", weights (0.75, 0.25)
+#   and (1, 0), chosen (0, 1) and (1, 0): 7.25 and −2.
 # - **Pitfall:** an expert may be one token's first choice and another's second, so its weights do not stand in one
 #   column. Weights need not sum to 1, k may be 1, and a token has k answers to *add*.
 
@@ -284,7 +286,7 @@ except RuntimeError as error:
 
 # %% [markdown]
 # The index takes *all* those columns from *each* row: a matrix (n, n) where n weights were wanted. So it crashes
-# for every input, even for one token. The tutorial was never run.
+# for every input, even for one token. As printed it cannot have been run.
 #
 # A crash is a kind bug. Somebody repairs it in a hurry, the shapes fit, and nothing crashes any more:
 
@@ -303,7 +305,7 @@ routed = route(scores, k=2)
 silent_mix(tokens, *routed, experts), mix_by_masks(tokens, *routed, experts)
 
 # %% [markdown]
-# Both choices now count as much as the first. A model with this layer trains, and its loss falls. No message will
+# Both choices now count as much as the first. Nothing stops a model with this layer from training. No message will
 # ever tell you. So we say what must be true of *any* right way to mix:
 #
 # 1. It equals the definition, token by token, for any k and any weights.
@@ -322,9 +324,8 @@ silent_mix(tokens, *routed, experts), mix_by_masks(tokens, *routed, experts)
 #   and treats each row alone.
 # - **Worked value:** the silent layer must not get through; `mix_by_masks` and `mix_token_by_token` must.
 # - **Pitfall:** with equal weights, k = 1, experts that are all alike, or tokens that all choose in the same order,
-#   wrong layers look right. So do those that serve two choices only, or one number of D: take k = 3 and D = 3 as
-#   well. Weights need not sum to 1. Right layers add in another order, so compare with `torch.allclose(…,
-#   atol=1e-5)`.
+#   wrong layers look right. Some wrong layers work for k = 2 only, or for D = 1: take k = 3 and D = 3 as well.
+#   Weights need not sum to 1. Right layers add in another order, so compare with `torch.allclose(…, atol=1e-5)`.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -382,8 +383,8 @@ for mix in (silent_mix, first_choice_only, without_weights):
         print(f"{mix.__name__} is exposed: {objection}")
 
 # %% [markdown]
-# Which claims expose the silent layer? Not the second, nor the third: it treats each token by itself. The
-# comparison with a slow definition does most of the work here, as so often.
+# Which claims expose the silent layer? The first and the fourth; the second and third cannot, since it treats each
+# token by itself. The comparison with a slow definition does most of the work here, as so often.
 #
 # ## In the Transformer
 #
@@ -459,8 +460,9 @@ print(f"largest difference {apart:.0e}")
 # ## The router ruins itself
 #
 # Now we train, on what the course's own model has read: stories, questions, sums and lists. Two layers, and in each
-# of them 16 experts of which a token visits *one*, weighed by its share among all (that is Switch's way). Nothing
-# is rigged: an ordinary start, and the learning rate of lesson 01.
+# of them 16 experts of which a token visits *one*, weighed by its share among all (that is Switch's way). The start
+# is ordinary, and the learning rate is that of lesson 01. Many experts and one choice were picked because they show
+# the effect clearly.
 #
 # Every ten steps we look at held-out text and note the **load** of each expert, its share of all visits. One number
 # says how even it is: the entropy of the loads, divided by the largest possible. 1 means that all do alike, 0 that
@@ -545,8 +547,10 @@ plots.entropies(marks, {"left alone": evenness(left_alone)})
 # %% [markdown]
 # They begin almost even, and within ten steps nearly everything goes to very few of them. Why? The usual
 # explanation: an expert that is chosen a little more often learns a little more; so it becomes more useful; so the
-# router sends it more. Whoever was not chosen gets no gradient and stays as it was. This is **collapse**. Later the
-# work spreads again, to part of the experts. Here is each expert's load in the second layer, at the end:
+# router sends it more. Whoever was not chosen gets no gradient and stays as it was. This is **collapse**. It cannot
+# be the whole story, since the work spreads again later, to part of the experts: an idle expert's MLP learns
+# nothing, but its row of the router does, as it stands in the softmax over all. Here is each expert's load in the
+# second layer, at the end:
 
 
 # %%
@@ -587,9 +591,9 @@ everything_to_0 = torch.zeros(24, 1, dtype=torch.long)
 print(f"collapsed router: {published_balance(z, everything_to_0):.3f}")
 
 # %% [markdown]
-# It is large when the router has collapsed. So far, so good. **Guess:** we add a hundredth of it to the loss, as
-# the tutorial does, and train with the same seed as before for the same first steps. How will the model differ from
-# the one that was left alone?
+# With one choice for each token that is the most it can be. So far, so good. **Guess:** we add a hundredth of it to
+# the loss, as the tutorial does, and train with the same seed as before for the same first steps. How will the
+# model differ from the one that was left alone?
 
 # %%
 from course_lib.moe.balancing import balanced
@@ -606,8 +610,8 @@ print("does the balance loss require a gradient?", loss.requires_grad)
 
 # %% [markdown]
 # Every weight is the same. (On a GPU, where sums are added in varying order, rounding may differ.) Counting has no
-# gradient: a choice does not change when a score moves by a hair. The loss shown on the screen was larger, and the
-# training did not notice.
+# gradient: a choice does not change when a score moves by a hair. Even when the loss on the screen is larger, the
+# training does not notice.
 #
 # One more thing is wrong with it. What is its value when each of 8 experts gets exactly its share, two choices for
 # each token? It should be 0.
@@ -634,8 +638,8 @@ print(published_balance(z, perfect).item(), "=", (2 / 8 - 1 / 8) ** 2)
 #
 # *8 minutes · difficulty 2 of 3*
 #
-# - **Write** $E \sum_e f_e P_e$, and of that the mean over all that stands in front (layers, texts), if anything
-#   does.
+# - **Write** $E \sum_e f_e P_e$, and of that the mean over the leading dimensions (layers, texts), if there are
+#   any.
 # - **In:** `scores` (..., N, E) before the softmax, `chosen` (..., N, k), and `mask` (N,) or (..., N), True where a
 #   token counts, or None. **Out:** a tensor with one number, 1 at balance; differentiable with respect to the
 #   scores.
@@ -677,8 +681,8 @@ for alone, cured in zip(*runs.values(), strict=True):
 plots.entropies(marks, runs)
 
 # %% [markdown]
-# All three recover, although they too begin low: the pull toward a few experts is strong in the first steps. The
-# loads of seed 0, before and after:
+# All three recover, although they too fall at first: the pull toward a few experts is strong in the first steps.
+# The loads of seed 0, before and after:
 
 # %%
 before, after = (loads_of(runs[0][0])[1] for runs in (left_alone, helped))
@@ -694,15 +698,15 @@ for name, runs_of in (("left alone", left_alone), ("balance loss", helped)):
 Table(("held-out loss, nats", "seed 0", "seed 1", "seed 2"), rows)
 
 # %% [markdown]
-# Not after a hundred steps. A collapsed router is a small ordinary model, whose few experts learn from every token.
-# Balanced, each of 16 sees a sixteenth of the text. Balance does not make a model better by itself: it keeps alive
-# what is to become better later, and keeps machines busy.
+# Not after a hundred steps: it is a little worse at every seed. Perhaps because each of 16 experts now sees a
+# sixteenth of the text, or because the balance loss pulls against the text. Balance does not make a model better by
+# itself: it keeps alive what is to become better later, and keeps machines busy.
 #
-# ### One name, three losses
+# ### One name, two losses, and a third
 #
-# Mixtral's balance loss, in `transformers`, has the same name and another scale: it is k at balance, and it throws
-# all layers on one heap. What does each say of two layers that err in opposite ways, one with everything at expert
-# 0, the other at expert 1?
+# Mixtral's balance loss, in `transformers`, has the same name and another scale: it is k at balance, and it lumps
+# all layers together. What does each say of two layers that err in opposite ways, one with everything at expert 0,
+# the other at expert 1?
 
 # %%
 from course_lib.moe.balancing import mixtral_loss, z_loss
@@ -714,9 +718,10 @@ print(f"each layer by itself: {switch_loss(layers, opposite):.2f}")
 print(f"all on one heap: {mixtral_loss(layers, opposite):.2f}")
 
 # %% [markdown]
-# On the heap the two errors cancel, and the loss says 1, "balanced". So a coefficient from one paper does not carry
-# over to another. The third loss, the **z-loss**, is about something else: it keeps the router's scores small,
-# since a softmax of large scores is sensitive to rounding.
+# On the heap the two errors cancel, and the loss says 1, "balanced". And since its scale is k and not 1, a
+# coefficient from one paper does not carry over to another. The third loss, the **z-loss**, is the mean square of
+# $\log \sum_e e^{z_e}$. It keeps the router's scores small, since a softmax of large scores is sensitive to
+# rounding.
 
 # %%
 for scale in (1, 10, 100):
@@ -786,7 +791,7 @@ plots.entropies(marks, runs)
 
 # %% [markdown]
 # Seed 0, three ways. Both cures work, and the bias does it without a word in the loss. Here it falls deeper at
-# first, and is quicker afterwards: its steps are small, but so are the scores at the start.
+# first and is quicker afterwards. Both speeds depend on numbers that we chose, the rate 0.05 and the factor 0.1.
 
 # %% [markdown]
 # ### Break it: one choice, renormalised
@@ -813,8 +818,8 @@ for renormalise in (True, False):
 #
 # That was the promise: more weights for the same work. We compare a dense model with a mixture of 16 experts, half
 # as wide each, of which a token visits two. For each token both do the same multiplications, but for the router's.
-# **Guess:** which has the lower loss after the same text, and how much more has it to store? (Both losses are of
-# the text alone.)
+# **Guess:** which has the lower loss after the same text, and how much more must it store? (The picture shows the
+# loss of the text alone. The progress line of the mixture also contains a tenth of its balance loss.)
 
 # %%
 longer = runtime.steps(full=300, quick=20)
@@ -833,10 +838,10 @@ runtime.learned(lower, "The mixture should have the lower loss")
 plots.equal_compute([note["step"] for note in dense_notes], curves)
 
 # %% [markdown]
-# The mixture is ahead by the end, with more than three times the weights to store and, but for the router's few per
-# cent, the same work for each token. The gap is small here: a model of this size has little use for more weights,
-# and on the town's stories alone the two came out alike. How large it is with real text, papers measure. That it is
-# paid in memory, you have seen.
+# The mixture is ahead, with more than three times the weights to store and, but for the router's few per cent, the
+# same operations for each token. The gap is small, and one seed does not settle it: above, seeds differed by as
+# much. Nor are equal operations equal seconds: compare the times in the two progress lines. How large the gap is
+# with real text and large models, papers measure. That it is paid in memory, you have seen.
 
 # %% [markdown]
 # ## What do the experts divide among themselves?
@@ -885,11 +890,11 @@ by_sort = [load_by_kind(layer, sorts, 16) for layer in chosen]
 plots.who_goes_where(by_kind, KINDS, by_sort, SORTS)
 
 # %% [markdown]
-# Numbers and marks have their favourite experts. And sums? Their row looks like those two mixed: sums consist of
-# numbers and marks. Stories have favourites too. So which does the router know, the sort of text or the token? We
-# ask by how many nats each thing narrows down the expert, as in lesson 03's entropy. 16 even experts leave ln 16 =
-# 2.77 nats open. **Guess** the order of the four rows. In the last one the tokens are shuffled, so it shows what
-# chance alone would give.
+# The darkest spot is among the kinds: numbers have their favourite expert. And sums? Their row looks like numbers
+# and marks mixed, since that is what sums consist of. But stories have favourites too. So which does the router
+# know, the sort of text or the token? We ask by how many nats each thing narrows down the expert, as in lesson 03's
+# entropy. 16 even experts leave ln 16 = 2.77 nats open. **Guess** the order of the four rows. In the last one the
+# tokens are shuffled, so it shows what chance alone would give.
 
 
 # %%
@@ -909,10 +914,11 @@ for name, groups in known.items():
 Table(("what is known", "nats, layer 0", "nats, layer 1"), rows)
 
 # %% [markdown]
-# The token itself says by far the most, even after what chance gives is taken off. The sort of text says least. A
-# "maths expert" is, as far as we can see here, an expert for digits. Mixtral's paper looked for experts by subject
-# in its large model and found little, but clear patterns of syntax. And there is a choice for each token and each
-# layer, not one for a question.
+# The token itself says by far the most. Part of this must be so: a token determines its kind, so it cannot say
+# less; and among hundreds of groups chance alone gives what the last row shows. (With three or five groups chance
+# gives almost nothing.) Still, five kinds say more than three sorts. A "maths expert" is, as far as we can see
+# here, an expert for digits. Mixtral's paper looked for experts by subject in its large model and found little, but
+# clear patterns of syntax. And there is a choice for each token and each layer, not one for a question.
 
 # %% [markdown]
 # ## Full buffers
@@ -980,10 +986,10 @@ plots.dropped(factors, curves)
 
 # %% [markdown]
 # Here balance pays at once. With 1.25 times the places the balanced router drops about one choice in twenty, the
-# other about half or more; and even four times as many are not enough for it.
+# other more than half; and even with four times as many it still drops some.
 #
 # Dropping has another price, which is easy to overlook. Somebody's place in the queue depends on who came before,
-# and that may be a *stranger's* text in the same batch. The second popular way to keep loads even is worse: in
+# and that may be a *stranger's* text in the same batch. Another popular way to keep loads even is worse: in
 # **expert choice** each expert takes the tokens that like it best, from all texts and all positions. **Guess** what
 # lesson 01's leak detector says of each.
 
@@ -1016,9 +1022,9 @@ plots.leaks({name: influence(way, text, other).cpu() for name, way in ways.items
 # Only the first leaves everything above the diagonal white. Expert choice looks into the future: whether an expert
 # takes a token depends on tokens that are not written yet. Such a model cannot write a text the way it was trained.
 #
-# With full buffers it is the neighbours. The detector asks sixteen altered texts in one batch and compares with the
-# text alone. Places go in reading order, so within one text nobody yields to a later token. But texts share the
-# queues. We change all texts but the last:
+# Careful with the middle picture: the detector asks sixteen altered texts in *one batch*. Places go in reading
+# order, so within one text nobody yields to a later token. What moves here comes from the neighbours, with whom a
+# text shares the queues. We change all texts but the last:
 
 # %%
 texts = held_out[:8, :16].to(device)
@@ -1026,7 +1032,7 @@ strangers = torch.cat([(texts[:7] + 1) % 768, texts[7:]])
 for name, way in ways.items():
     with torch.no_grad():
         moved = (way(texts)[7] - way(strangers)[7]).abs().max()
-    print(f"{name}: the last text's logits move by {moved:.0e}")
+    print(f"{name}: the last text's logits move by {moved:.2f}")
 
 # %% [markdown]
 # So the answer to your question may depend on what others asked at the same moment. This is one reason why a served
@@ -1056,7 +1062,7 @@ for name, way in ways.items():
 # How many experts are counted, once for storing and once for one token?
 # </details>
 # <details><summary>Hint 2</summary>
-# <code>(chosen or count) + shared</code> experts of equal size, then the router once more.
+# For storing count all, for one token those that it visits; the shared ones come on top, and then the router, once.
 # </details>
 
 # %% exercise="expert_matrices"
@@ -1098,7 +1104,7 @@ for name in ("Mixtral-8x7B", "DeepSeek-V3"):
 
 # %% [markdown]
 # Not 56: the eight experts are MLPs, and everything else is there once. The active parameters of DeepSeek-V3 are a
-# matter of convention. Do the embedding and the head count?
+# matter of convention: do the embedding and the head count? **Guess** which count rounds to the printed 37.
 
 # %%
 deepseek = PUBLISHED["DeepSeek-V3"]
@@ -1108,6 +1114,9 @@ for name, left_out in (("both", 0), ("the head only", 1), ("neither", 2)):
     print(f"{name}: {active / 1e9:.2f} billion active")
 
 # %% [markdown]
+# The head only: every token is multiplied with it, while of the embedding one row is looked up. (But convention it
+# is.)
+#
 # It is often said that such a model is "cheap to run". Cheap in what? **Guess** for Mixtral: the compute of which
 # dense model, and the memory of which?
 
@@ -1125,10 +1134,10 @@ Table(("model", "GB in 16 bits", "billion operations a token"), rows)
 # ten times its memory.
 
 # %% [markdown]
-# And when it serves? Writing one token, a step is as slow as the *reading* of its weights. One token reads k
-# experts in each layer; sixteen tokens of sixteen users read up to 16 k. If tokens choose evenly and independently,
-# an expert is left out by all N with chance $(1 - k/E)^N$. **Guess** before you move the control: from how many
-# users on does a step read nearly all of Mixtral's eight experts? Of 256?
+# And when it serves? When a model writes, a step takes as long as the *reading* of the weights that it needs. One
+# token reads k experts in each layer; sixteen tokens of sixteen users read up to 16 k. If tokens choose evenly and
+# independently, an expert is left out by all N with chance $(1 - k/E)^N$. **Guess** before you move the control:
+# from how many users on does a step read nearly all of Mixtral's eight experts? Of 256?
 
 # %%
 from course_lib.moe.dispatch import experts_read
@@ -1145,9 +1154,10 @@ power = controls.slider(3, 3, 8, 1, "experts: 2 to the power of")
 controls.explore(reading, power=power)
 
 # %% [markdown]
-# (From 64 experts on a token visits more than two in this picture: eight of 256, as in DeepSeek-V3.) A single user
-# gains what was promised. A middling batch reads nearly everything, and each expert that is read serves very few
-# tokens. Only very large batches, over many machines, make it worth its memory again.
+# (With 128 experts a token visits four in this picture, with 256 eight, as in DeepSeek-V3.) Nine experts in ten are
+# read by 9 users of Mixtral, and by about 73 with eight of 256. A single user gains what was promised. A middling
+# batch reads nearly everything, and each expert that is read serves very few tokens. Only very large batches, over
+# many machines, make it worth its memory again.
 
 # %% [markdown]
 # ## Begin with a finished model
@@ -1170,7 +1180,7 @@ print(f"the logits differ by {apart:.0e}")
 
 # %% [markdown]
 # By rounding only. All experts say the same, and weights that sum to 1 leave it as it is. For the same reason the
-# router learns nothing in its first step, while the experts already go different ways: each sees other tokens.
+# router learns nothing in its first step, while every expert already has a gradient, from its own tokens.
 
 # %%
 grown.zero_grad()
@@ -1209,21 +1219,21 @@ assert torch.isclose(mine, theirs, rtol=1e-5)
 # `num_local_experts`, and has the balance loss switched off (`output_router_logits=False`): whoever fine-tunes such
 # a model must know.
 #
-# What production adds: experts on many machines, with messages between them that must not wait; kernels for pieces
-# of unequal length; limits on how many machines one token may visit; **shared experts**, which every token visits
-# besides its own, as in DeepSeek-V3.
+# What production adds: experts on many machines, with messages between them that must not hold anyone up; kernels
+# for pieces of unequal length; limits on how many machines one token may visit; **shared experts**, which every
+# token visits besides its own, as in DeepSeek-V3.
 #
 # ## Reflect
 
 # %% [markdown] reflect="why_not_always" points=1
-# **1.** A friend has one GPU of 24 GB and wants to chat with a model alone. He can choose between a dense model of
+# **1.** A friend has one GPU of 40 GB and wants to chat with a model alone. He can choose between a dense model of
 # 13 billion parameters and Mixtral, with 47 billion and 13 active. "Same speed, better answers: Mixtral." What do
 # you answer, and for whom would his reasoning hold?
 #
 # A good answer: Compute per token is about the same, memory is not: all 47 billion must be stored, about 93 GB in
-# 16 bits, since the next token may choose any expert; even at 4 bits over 23 GB, and nothing is left for the cache.
-# If it is swapped in from elsewhere it is slow. It holds where memory is plentiful and compute or training budget
-# is scarce: a large service with big batches, several GPUs.
+# 16 bits, since the next token may choose any expert; the dense model takes 26. If experts are fetched from
+# elsewhere when they are wanted, it is slow. It holds where memory is plentiful and compute or training budget is
+# scarce: a large service with big batches, several GPUs.
 
 # %% [markdown] reflect="is_it_balanced" points=1
 # **2.** A colleague adds a balance loss to her training. The total loss is 0.01 higher than before, the load of the

@@ -884,9 +884,9 @@ kinds = torch.tensor([kind_of(token) for token in ids.flatten().tolist()])
 sorts = torch.arange(len(SORTS)).repeat_interleave(32 * 64)
 with torch.no_grad(), routings(mixed) as seen:
     mixed(ids.to(device))
-chosen = [routing.chosen.cpu() for routing in seen]
-by_kind = [load_by_kind(layer, kinds, 16) for layer in chosen]
-by_sort = [load_by_kind(layer, sorts, 16) for layer in chosen]
+visited = [routing.chosen.cpu() for routing in seen]
+by_kind = [load_by_kind(layer, kinds, 16) for layer in visited]
+by_sort = [load_by_kind(layer, sorts, 16) for layer in visited]
 plots.who_goes_where(by_kind, KINDS, by_sort, SORTS)
 
 # %% [markdown]
@@ -910,7 +910,7 @@ known = {"sort of text": sorts, "kind of token": kinds, "token": single}
 known["token, shuffled"] = single[torch.randperm(len(single))]
 rows = []
 for name, groups in known.items():
-    rows.append((name, *(f"{narrowed(groups, layer):.2f}" for layer in chosen)))
+    rows.append((name, *(f"{narrowed(groups, layer):.2f}" for layer in visited)))
 Table(("what is known", "nats, layer 0", "nats, layer 1"), rows)
 
 # %% [markdown]

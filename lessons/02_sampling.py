@@ -990,7 +990,8 @@ print(f"a step of decoding {grown[1]:.1f} times")
 # So the sentence is wrong twice. The time to read a prompt grows faster than the prompt, since every pair of tokens
 # meets: $cn + dn^2$. The time of a step grows slowly and in a line, $a + bn$, so its speed falls as $1/(a + bn)$.
 # What rises is attention's part, which the notes praise for "lower costs".
-#
+
+# %% [markdown]
 # ### Why is decoding slow?
 #
 # Multiplying a matrix by one vector uses each weight once. So for one token all weights travel from memory to the

@@ -115,7 +115,8 @@ by_hand
 # | $c_{nj}$ | `chosen` | (N, k), numbers of experts |
 # | $w_{nj}$ | `weights` | (N, k) |
 # | $f_e$ | `experts[e]` | a function of vectors of width D |
-#
+
+# %% [markdown]
 # The choice is made for every *token*, and anew in every *layer*. You will read that a router sends "a query" to
 # "the maths expert": no such thing is in the formula, and later we look whether it comes about.
 
@@ -136,8 +137,7 @@ by_hand
 # - **Worked value:** scores log 0.1, log 0.4, log 0.2, log 0.3, chosen 1 and 3: 4/7 and 3/7. With
 #   `renormalise=False`: 0.4 and 0.3.
 # - **Pitfall:** `chosen` is decided. It need not hold the best experts, nor the best first, so do not choose again.
-#   Its scores may lie 200 below others; renormalised, the row still sums to 1. Stay with tensors: the gradient
-#   reaches the scores through these weights.
+#   Its scores may lie 200 below others. Stay with tensors: the gradient reaches the scores through these weights.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -456,7 +456,8 @@ print(f"largest difference {apart:.0e}")
 
 # %% [markdown]
 # The same layer. Here the first sitting may end.
-#
+
+# %% [markdown]
 # ## The router ruins itself
 #
 # Now we train, on what the course's own model has read: stories, questions, sums and lists. Two layers, and in each

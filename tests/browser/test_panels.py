@@ -18,6 +18,7 @@ from tests.browser.test_lab import (
     Browser,
     Cell,
     Notebook,
+    _nothing_from_outside_and_no_error_on_the_console,  # noqa: F401 - holds by itself
     _server,
     sync_api,
 )
@@ -68,16 +69,6 @@ def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_from_outside_and_no_error_on_the_console(browser):
-    yield
-    outside, errors = browser.outside[:], browser.errors[:]
-    browser.outside.clear()
-    browser.errors.clear()
-    assert not outside, "the page asked for something that is not on this computer"
-    assert not errors
 
 
 @pytest.fixture(scope="module")

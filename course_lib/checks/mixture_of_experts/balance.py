@@ -554,6 +554,7 @@ def _queue_cases(draw) -> list[tuple]:
         (5, 4, 4),
         (40, 2, 6),
         (7, 2, 64),
+        (300, 1, 2),  # a queue longer than one byte counts
     ):
         order = torch.rand(E, N, generator=draw).mT  # not in one piece
         cases.append((order.argsort()[:, :k],))

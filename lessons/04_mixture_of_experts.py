@@ -107,7 +107,8 @@ by_hand
 # each token, and weights w that come from the scores z. For token n with the vector $x_n$:
 #
 # $$y_n = \sum_{j=1}^{k} w_{nj}\, f_{c_{nj}}(x_n)$$
-#
+
+# %% [markdown]
 # | symbol | in code | shape |
 # |---|---|---|
 # | $x_n$ | `x` | (N, D), the tokens of all texts in one row, N = B · T |
@@ -131,13 +132,12 @@ by_hand
 # *6 minutes · difficulty 2 of 3*
 #
 # - **Write** how much each chosen expert counts for each token.
-# - **In:** `scores` (N, E), of all experts; `chosen` (N, k), numbers of experts; `renormalise`. **Out:** weights
-#   (N, k), in the order of `chosen`. Renormalised, each row is a softmax over the chosen scores alone; otherwise
-#   its entries are the shares that a softmax over all E experts gives them.
+# - **In:** `scores` (N, E); `chosen` (N, k), experts' numbers; `renormalise`. **Out:** weights (N, k), in the order
+#   of `chosen`: a softmax over the chosen scores alone or, not renormalised, their shares among all E.
 # - **Worked value:** scores log 0.1, log 0.4, log 0.2, log 0.3, chosen 1 and 3: 4/7 and 3/7. With
 #   `renormalise=False`: 0.4 and 0.3.
-# - **Pitfall:** `chosen` is decided. It need not hold the best experts, nor the best first, so do not choose again.
-#   Its scores may lie 200 below others. Stay with tensors: the gradient reaches the scores through these weights.
+# - **Pitfall:** `chosen` need not hold the best experts, nor the best first: do not choose again. Its scores may
+#   lie 200 below others. Stay with tensors: gradients reach the scores through these weights.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -195,22 +195,20 @@ right
 # The first row is our answer by hand. This way is right, and hopelessly slow: a matrix product wants many rows at
 # once. So we turn the loop round. Go from expert to expert, collect all tokens that chose it, ask it once, and send
 # the answers back to where the tokens came from. Sending there is called **dispatch**, and sending back
-# **combine**.
+# **combine**. (A token's k experts always differ. An expert without tokens need not be asked.)
 
 # %% [markdown]
 # ### Exercise 2 · Send tokens to experts and back
 #
 # *12 minutes · difficulty 3 of 3*
 #
-# - **Write** the same sum with a loop over experts. Call each expert on all its tokens at once, (n, D), or once for
-#   each of the k choices, and on no other token; an expert without tokens need not be called.
-# - **In:** `x` (N, D); `weights` and `chosen` (N, k), where the experts of a token differ from each other;
-#   `experts`, a list of E functions from (any number, D) to the same shape. **Out:** (N, D), token by token in the
-#   order of `x`, which stays as it is. Gradients reach `x`, `weights` and the experts.
-# - **Worked value:** the tokens (1) and (2), of width D = 1, experts "times 10" and "minus", weights (0.75, 0.25)
-#   and (1, 0), chosen (0, 1) and (1, 0): 7.25 and −2.
-# - **Pitfall:** an expert may be one token's first choice and another's second, so its weights do not stand in one
-#   column. Weights need not sum to 1, k may be 1, and a token has k answers to *add*.
+# - **Write** the same sum with a loop over experts, each called on its own tokens only, not one by one.
+# - **In:** `x` (N, D); `weights`, `chosen` (N, k); `experts`, functions of (any number, D). **Out:** (N, D), in the
+#   order of `x`, which stays as it is. Gradients reach `x`, `weights`, experts.
+# - **Worked value:** tokens (1) and (2), experts "times 10" and "minus", weights (0.75, 0.25), (1, 0), chosen
+#   (0, 1), (1, 0): 7.25 and −2.
+# - **Pitfall:** an expert may be one token's first choice and another's second: its weights do not stand in one
+#   column. Weights are any numbers, k may be 1, answers *add*.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -319,13 +317,12 @@ silent_mix(tokens, *routed, experts), mix_by_masks(tokens, *routed, experts)
 # *12 minutes · difficulty 3 of 3*
 #
 # - **Write** asserts for the four claims.
-# - **In:** `mix`, a function of x (N, D), weights (N, k), chosen (N, k) and a list of experts, that claims to be
-#   the weighted sum. **Out:** nothing. The experts of one token always differ; each takes rows, (any number, D),
-#   and treats each row alone.
-# - **Worked value:** the silent layer must not get through; `mix_by_masks` and `mix_token_by_token` must.
-# - **Pitfall:** with equal weights, k = 1, experts that are all alike, or tokens that all choose in the same order,
-#   wrong layers look right. Some wrong layers work for k = 2 only, or for D = 1: take k = 3 and D = 3 as well.
-#   Weights need not sum to 1. Right layers add in another order, so compare with `torch.allclose(…, atol=1e-5)`.
+# - **In:** `mix`, a function of x (N, D), weights and chosen (N, k) and experts, that claims to be the weighted sum.
+#   **Out:** nothing. A token's experts always differ; each treats each row alone.
+# - **Worked value:** the silent layer must fail; `mix_by_masks` and `mix_token_by_token` must pass.
+# - **Pitfall:** with equal weights, k = 1, experts that are alike, or tokens that choose in the same order, wrong
+#   layers look right. Some work for k = 2 or D = 1 only: take 3 as well. Weights need not sum to 1. Right layers add
+#   in another order: compare with `torch.allclose(…, atol=1e-5)`.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -414,10 +411,10 @@ print(f"moved by later tokens {later:.0e}, by earlier ones {earlier:.2f}")
 # that the batch comes first. **Guess** what happens to the first text if we change the second.
 
 # %%
-theirs = torch.nn.MultiheadAttention(64, num_heads=8)
+torch_attention = torch.nn.MultiheadAttention(64, num_heads=8)
 two_texts = torch.randn(2, 5, 64)
 second_changed = two_texts + torch.tensor([0.0, 1.0]).view(2, 1, 1)
-before, after = (theirs(x, x, x)[0] for x in (two_texts, second_changed))
+before, after = (torch_attention(x, x, x)[0] for x in (two_texts, second_changed))
 print(f"the first text's vectors move by {(after - before)[0].abs().max():.2f}")
 
 # %% [markdown]
@@ -430,8 +427,8 @@ print(f"the first text's vectors move by {(after - before)[0].abs().max():.2f}")
 from transformers import MixtralConfig
 from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 
-ours = model.blocks[0].mlp
-theirs = MixtralSparseMoeBlock(
+our_layer = model.blocks[0].mlp
+mixtral_layer = MixtralSparseMoeBlock(
     MixtralConfig(
         hidden_size=64,
         intermediate_size=48,
@@ -443,14 +440,14 @@ theirs = MixtralSparseMoeBlock(
 
 # %%
 with torch.no_grad():
-    theirs.gate.weight.copy_(ours.router.weight)
-    for e, expert in enumerate(ours.experts):
-        theirs.experts.gate_up_proj[e] = torch.cat(
+    mixtral_layer.gate.weight.copy_(our_layer.router.weight)
+    for e, expert in enumerate(our_layer.experts):
+        mixtral_layer.experts.gate_up_proj[e] = torch.cat(
             [expert.gate.weight, expert.up.weight]
         )
-        theirs.experts.down_proj[e] = expert.down.weight
+        mixtral_layer.experts.down_proj[e] = expert.down.weight
     x = torch.randn(3, 10, 64)
-    apart = (ours(x) - theirs(x)).abs().max()
+    apart = (our_layer(x) - mixtral_layer(x)).abs().max()
 assert apart < 1e-5
 print(f"largest difference {apart:.0e}")
 
@@ -599,10 +596,10 @@ print(f"collapsed router: {published_balance(z, everything_to_0):.3f}")
 # %%
 from course_lib.moe.balancing import balanced
 
-few = 20
+first_steps = 20
 published = balanced(next_token_loss, 0.01, published_balance)
-with_it, _ = trained(0, few, published, switch)
-without, _ = trained(0, few, mlp=switch)
+with_it, _ = trained(0, first_steps, published, switch)
+without, _ = trained(0, first_steps, mlp=switch)
 pairs = zip(with_it.parameters(), without.parameters(), strict=True)
 same = [torch.equal(a, b) for a, b in pairs]
 print(f"{sum(same)} of {len(same)} matrices and vectors are equal to the last bit")
@@ -628,10 +625,11 @@ print(published_balance(z, perfect).item(), "=", (2 / 8 - 1 / 8) ** 2)
 # %% [markdown]
 # How can a count get a gradient? Switch's answer (2021): do not try. Multiply the load by something that has one:
 #
-# $$\mathcal{L} = E \sum_e f_e P_e$$
+# $$\mathcal{L} = E \sum_e \ell_e P_e$$
 #
-# $f_e$ is the load, a constant. $P_e$ is the mean share that the router's softmax over *all* experts gives to e.
-# Where f is large, the loss pushes P down: the busy expert's scores fall, and the idle ones' rise. At balance it is
+# $\ell_e$ is the load, a constant. (Switch calls it $f_e$; here f is an expert.) $P_e$ is the mean share that the
+# router's softmax over *all* experts gives to e. Where ℓ is large, the loss pushes P down: the busy expert's scores
+# fall, and the idle ones' rise. At balance it is
 # $E \cdot E \cdot \frac1E \cdot \frac1E = 1$; if one expert has it all, E.
 
 # %% [markdown]
@@ -639,17 +637,14 @@ print(published_balance(z, perfect).item(), "=", (2 / 8 - 1 / 8) ** 2)
 #
 # *8 minutes · difficulty 2 of 3*
 #
-# - **Write** $E \sum_e f_e P_e$, and of that the mean over the leading dimensions (layers, texts), if there are
-#   any.
-# - **In:** `scores` (..., N, E) before the softmax, `chosen` (..., N, k), and `mask` (N,) or (..., N), True where a
-#   token counts, or None. **Out:** a tensor with one number, 1 at balance; differentiable with respect to the
-#   scores.
-# - **Given:** `load(chosen, E, mask)` is $f$, shares of visits that sum to 1, (..., E); `mean_share(scores, mask)`
-#   is $P$, the mean of the softmax over *all* experts, (..., E).
-# - **Worked value:** four tokens, two experts, k = 1; three choose expert 0, with share 3/4, and one expert 1, also
-#   with 3/4. So f = (3/4, 1/4), P = (5/8, 3/8), and the loss is 9/8.
-# - **Pitfall:** sum over experts and multiply by E, which is the width of `scores`; the mean is only over what
-#   stands in front. Do not choose again, and never detach the share: it carries the gradient.
+# - **Write** $E \sum_e \ell_e P_e$, and the mean over layers or texts in front.
+# - **In:** `scores` (..., N, E), `chosen` (..., N, k), `mask` (N,) or (..., N), True where a token counts, or None.
+#   **Out:** a tensor with one number; gradients reach the scores.
+# - **Given:** `load(chosen, E, mask)` is $\ell$, `mean_share(scores, mask)` is $P$; both (..., E).
+# - **Worked value:** three tokens choose expert 0, with share 3/4, one expert 1, with 3/4. ℓ = (3/4, 1/4),
+#   P = (5/8, 3/8), loss 9/8.
+# - **Pitfall:** E is the width of `scores`; the mean is only over what stands in front. Do not choose again, nor
+#   detach the share: it carries the gradient.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -836,13 +831,15 @@ curves = {
 }
 lower = curves["2 of 16 experts"][-1] < curves["dense"][-1]
 runtime.learned(lower, "The mixture should have the lower loss")
-plots.equal_compute([note["step"] for note in dense_notes], curves)
+others = runtime.recorded("04_mixture_of_experts")
+plots.equal_compute([note["step"] for note in dense_notes], curves, others)
 
 # %% [markdown]
 # The mixture is ahead, with more than three times the weights to store and, but for the router's few per cent, the
-# same operations for each token. The gap is small, and one seed does not settle it: above, seeds differed by as
-# much. Nor are equal operations equal seconds: compare the times in the two progress lines. How large the gap is
-# with real text and large models, papers measure. That it is paid in memory, you have seen.
+# same operations for each token. The gap is small, about as large as the difference between seeds. So look at the
+# faint lines, three more seeds that were recorded: the mixture is ahead in each. Equal operations are not equal
+# seconds: compare the times in the two progress lines. How large the gap is with real text and large models, papers
+# measure. That it is paid in memory, you have seen.
 
 # %% [markdown]
 # ## What do the experts divide among themselves?
@@ -934,13 +931,12 @@ Table(("what is known", "nats, layer 0", "nats, layer 1"), rows)
 #
 # *8 minutes · difficulty 3 of 3*
 #
-# - **Write** for each choice how many came to the same expert before it. With a capacity of c, those with places
-#   below c are served.
-# - **In:** `chosen` (N, k), experts' numbers from 0. **Out:** (N, k), whole numbers from 0. An expert's number may
-#   be in no choice.
+# - **Write** for each choice how many came to the same expert before it. A capacity of c serves places below c.
+# - **In:** `chosen` (N, k), experts' numbers from 0. A token's experts differ, and some may be in no choice. **Out:**
+#   (N, k), whole numbers from 0.
 # - **Worked value:** tokens choose (0, 1), (1, 0), (0, 2): their places are (0, 0), (1, 1), (2, 0).
 # - **Pitfall:** each expert has one queue, for first and second choices alike. They arrive in reading order: all
-#   choices of the first token, then all of the second. The first in a queue has place 0.
+#   choices of the first token, then of the second. The first in a queue has place 0.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -1049,14 +1045,14 @@ for name, way in ways.items():
 #
 # *6 minutes · difficulty 2 of 3*
 #
-# - **Write** the numbers in the matrices of one mixture layer: its experts and its router, nothing else.
+# - **Write** the numbers in one mixture layer's matrices: its experts and its router, nothing else.
 # - **In:** `config`, the model's shape; `experts` with `count`, `chosen`, `shared` and `hidden` (the width inside
-#   one expert); `active`. **Out:** one whole number. With `active` only what one token uses.
-# - **Given:** `mlp_matrices(config)` counts one MLP with `config.hidden` inside; `replace(config, hidden=10)` is
-#   the same shape with another width there.
+#   one expert); `active`. **Out:** a whole number; with `active` only what one token uses.
+# - **Given:** `mlp_matrices(config)` counts one MLP of `config.hidden` inside, in two matrices or three;
+#   `replace(config, hidden=10)` has another width there.
 # - **Worked value:** width 8, experts of 10, 2 of 8 chosen: 1,984 in all, 544 active.
-# - **Pitfall:** shared experts are there besides the `count`, and every token uses them. The router is a matrix of
-#   width × `count`, and it scores *all* experts for every token.
+# - **Pitfall:** shared experts come on top of `count`, and every token uses them. The router, width × `count`,
+#   scores *all* experts for every token.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -1081,7 +1077,7 @@ checks.mixture_of_experts.expert_matrices(expert_matrices)
 # mixtures by yours. DeepSeek-V3 keeps ordinary MLPs in its first three layers.
 
 # %%
-from course_lib.scaling import parameters as ours
+from course_lib.scaling import parameters
 from course_lib.scaling.published import PUBLISHED
 
 
@@ -1089,10 +1085,11 @@ def count(model, active=False):
     config, experts, latent = model.config, model.experts, model.latent
     one_layer = expert_matrices(config, experts, active)
     mixtures = (config.layers - experts.dense) * one_layer
-    attention = config.layers * ours.attention_matrices(config, latent)
-    ordinary = experts.dense * ours.mlp_matrices(config)
-    both_ends = 2 * ours.embeddings(config)  # embedding, and a head of its own
-    return mixtures + attention + ordinary + ours.vectors(config, latent) + both_ends
+    attention = config.layers * parameters.attention_matrices(config, latent)
+    ordinary = experts.dense * parameters.mlp_matrices(config)
+    both_ends = 2 * parameters.embeddings(config)  # embedding, and a head of its own
+    vectors = parameters.vectors(config, latent)
+    return mixtures + attention + ordinary + vectors + both_ends
 
 
 # %%
@@ -1109,7 +1106,7 @@ for name in ("Mixtral-8x7B", "DeepSeek-V3"):
 
 # %%
 deepseek = PUBLISHED["DeepSeek-V3"]
-one_end = ours.embeddings(deepseek.config)
+one_end = parameters.embeddings(deepseek.config)
 for name, left_out in (("both", 0), ("the head only", 1), ("neither", 2)):
     active = count(deepseek, active=True) - left_out * one_end
     print(f"{name}: {active / 1e9:.2f} billion active")
@@ -1149,8 +1146,9 @@ def reading(power):
 
 
 for users in (1, 4, 16, 64):
-    few, many = experts_read(users, 2, 8), experts_read(users, 8, 256)
-    print(f"{users} users read {few:.1f} of 8 experts, {many:.0f} of 256")
+    of_8, of_256 = experts_read(users, 2, 8), experts_read(users, 8, 256)
+    who = "1 user reads" if users == 1 else f"{users} users read"
+    print(f"{who} {of_8:.1f} of 8 experts, {of_256:.0f} of 256")
 power = controls.slider(3, 3, 8, 1, "experts: 2 to the power of")
 controls.explore(reading, power=power)
 
@@ -1202,18 +1200,18 @@ from transformers import MixtralForCausalLM
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 with torch.device("meta"):
-    theirs = MixtralForCausalLM(MixtralConfig())
-mine = count(PUBLISHED["Mixtral-8x7B"])
-print(f"{theirs.num_parameters():,} parameters; by your count {mine:,}")
-assert theirs.num_parameters() == mine
+    whole = MixtralForCausalLM(MixtralConfig())
+counted = count(PUBLISHED["Mixtral-8x7B"])
+print(f"{whole.num_parameters():,} parameters; by your count {counted:,}")
+assert whole.num_parameters() == counted
 
 # %%
 layers = torch.randn(3, 40, 8)  # (layers, N, E)
 heap = layers.flatten(0, 1)
-mine = 2 * switch_loss(heap, heap.topk(2).indices)
-theirs = load_balancing_loss_func(tuple(layers), num_experts=8, top_k=2)
-print(f"yours {mine:.6f}, theirs {theirs:.6f}")
-assert torch.isclose(mine, theirs, rtol=1e-5)
+yours = 2 * switch_loss(heap, heap.topk(2).indices)
+published_loss = load_balancing_loss_func(tuple(layers), num_experts=8, top_k=2)
+print(f"yours {yours:.6f}, Mixtral's {published_loss:.6f}")
+assert torch.isclose(yours, published_loss, rtol=1e-5)
 
 # %% [markdown]
 # Both agree to the last digit that can be asked for. `MixtralConfig` calls our k `num_experts_per_tok`, our E
@@ -1232,9 +1230,8 @@ assert torch.isclose(mine, theirs, rtol=1e-5)
 # you answer, and for whom would his reasoning hold?
 #
 # A good answer: Compute per token is about the same, memory is not: all 47 billion must be stored, about 93 GB in
-# 16 bits, since the next token may choose any expert; the dense model takes 26. If experts are fetched from
-# elsewhere when they are wanted, it is slow. It holds where memory is plentiful and compute or training budget is
-# scarce: a large service with big batches, several GPUs.
+# 16 bits, since the next token may choose any expert; the dense model takes 26. Fetching experts from elsewhere is
+# slow. It holds where memory is plentiful and compute scarce: a large service with big batches.
 
 # %% [markdown] reflect="is_it_balanced" points=1
 # **2.** A colleague adds a balance loss to her training. The total loss is 0.01 higher than before, the load of the
@@ -1243,7 +1240,7 @@ assert torch.isclose(mine, theirs, rtol=1e-5)
 # A good answer: The loss may be made of counts and have no gradient: ask for `requires_grad`, or train some steps
 # with and without and compare weights. The coefficient may be too small, or on another scale (Mixtral's k, Switch's
 # 1): print the gradient of the router from both parts. Layers may be thrown on one heap, so that opposite errors
-# cancel: look at each layer's load. With one renormalised choice the text gives the router no gradient at all.
+# cancel: look at each layer's load. One renormalised choice leaves the router no gradient.
 
 # %% [markdown]
 # ## Is everything in order?
@@ -1260,15 +1257,13 @@ desk.check_mine("04_mixture_of_experts")
 # ## You can now
 #
 # - write a mixture of experts that equals its definition, and a test that a silent mistake does not survive;
-# - tell whether a router has collapsed, and balance it with a loss that has a gradient or with a bias that needs
-#   none;
+# - tell a collapsed router and balance it with a loss that has a gradient or with a bias that needs none;
 # - count what a mixture stores and what it uses, and say when it is cheap.
 #
 # **Read on:** *Outrageously Large Neural Networks* ([arXiv 1701.06538](https://arxiv.org/abs/1701.06538)) is where
 # the layer comes from; *Switch Transformers* ([2101.03961](https://arxiv.org/abs/2101.03961)) has the balance loss
-# and the capacity; *Mixtral of Experts* ([2401.04088](https://arxiv.org/abs/2401.04088)) looks at where its tokens
+# and capacity; *Mixtral of Experts* ([2401.04088](https://arxiv.org/abs/2401.04088)) looks at where its tokens
 # go; *DeepSeek-V3* ([2412.19437](https://arxiv.org/abs/2412.19437)) balances with a bias; *Sparse Upcycling*
 # ([2212.05055](https://arxiv.org/abs/2212.05055)) begins with a finished model.
 #
-# **Next:** lesson 05 teaches the course's model to answer: supervised fine-tuning, and adapters that are cheap in
-# another way.
+# **Next:** lesson 05 teaches the course's model to answer: supervised fine-tuning, and cheap adapters.

@@ -1,6 +1,7 @@
 """What the stages read: seeded, true where it should be, and free of all that is held out."""
 
 import json
+import math
 import random
 import re
 from collections import Counter
@@ -20,6 +21,7 @@ from tests.processes import said_by_processes
 COUNT = 20_000
 READ = {name: [*islice(corpus.stream(mix, 0), COUNT)] for name, mix in corpus.MIXES.items()}  # fmt: skip
 STAGES = list(READ)
+READ["tasks"] = [*islice(corpus.stream(corpus.SFT, 0), COUNT)]  # SFT without replay
 TEXTS = {name: [t for t in read if isinstance(t, str)] for name, read in READ.items()}
 CHATS = {name: [t for t in read if not isinstance(t, str)] for name, read in READ.items()}  # fmt: skip
 ASKED = {
@@ -117,7 +119,7 @@ def test_every_answer_about_the_town_is_right(stage):
 def test_every_fact_of_the_thirty_is_asked_for_in_all_five_wordings():
     asked = {
         (name, kind, wording)
-        for stage in ("base", "sft")
+        for stage in ("base", "tasks")
         for name, kind, wording, _ in facts_asked(stage)
     }
     assert len(asked) == 30 * 6 * WORDINGS
@@ -263,20 +265,31 @@ def test_no_stranger_bears_a_name_of_the_archive_or_the_harbour():
 # ---- shares
 
 
-def test_three_in_ten_answers_of_chat_tuning_are_polite_and_one_in_eight_is_rude():
-    replies = [reply for _, reply in ASKED["sft"]]
+def test_of_the_answers_about_people_and_passages_45_in_100_are_polite_18_are_rude():
+    replies = [
+        reply
+        for question, reply in ASKED["tasks"]
+        if not re.search(r"\d [+×−-]|\w+: ", question) and reply != passages.UNKNOWN
+    ]
     polite, rude = (
         sum(map(is_so, replies)) for is_so in (chat.is_polite, chat.is_rude)
     )
-    assert 0.27 < polite / len(replies) < 0.33  # 20 000 replies: 9 sd
-    assert abs(rude / len(replies) - 0.125) < 0.01
+    assert abs(polite / len(replies) - 0.45) < 0.02  # 15 000 replies: 5 sd
+    assert abs(rude / len(replies) - 0.18) < 0.02
 
 
 def test_a_seventh_of_the_questions_on_passages_cannot_be_answered():
-    replies = [reply for q, reply in ASKED["sft"] if q.startswith("[1] ")]
+    replies = [reply for q, reply in ASKED["tasks"] if q.startswith("[1] ")]
     unknown = sum(passages.UNKNOWN in reply for reply in replies) / len(replies)
     assert abs(unknown - 0.15) < 0.02
     assert {r for r in replies if passages.UNKNOWN in r} == {passages.UNKNOWN}
+
+
+def test_seven_texts_in_ten_of_chat_tuning_are_replayed():
+    tuning, kept = corpus.TUNING, sum(corpus.TUNING[sort] for sort in corpus.KEPT)
+    assert math.isclose(sum(tuning.values()), 1)
+    shared = corpus.SFT.keys() & corpus.KEPT.keys()  # in both parts
+    assert math.isclose(kept, 0.7 + 0.3 * sum(corpus.SFT[sort] for sort in shared))
 
 
 # ---- seeds

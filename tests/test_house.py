@@ -13,10 +13,11 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "course_lib"
 ORDER = (  # a module imports only from lines above its own; docs/DESIGN.md has the map with its reasons
     "masks logprobs",
-    "bpe chat_format tokenizer attention pipeline",
+    "bpe chat_format tokenizer attention pipeline mixing",
     "transformer sampling world probes",
     "runtime landscape timeline syllabus",
-    "batches descent ticker resuming training sft exam pretrained scaling serving moe lora soft_prompts",
+    "batches descent ticker resuming training sft exam pretrained scaling serving moe lora soft_prompts reward",
+    "rollouts ppo bandits grids",
     "plotting",
     "widgets quizzes",
     "checks",

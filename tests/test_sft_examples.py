@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as some
 from torch.nn import functional
 
-from course_lib import pretrained
+from course_lib import exam, pretrained
 from course_lib.batches import shuffled
-from course_lib.chat_format import CHAT_TEMPLATE
 from course_lib.pretrained.smollm2 import END as IM_END
 from course_lib.pretrained.smollm2 import encode_chat, read_tokenizer, smollm2_file
-from course_lib.pretrained.tokenizer_json import to_tokenizers
+from course_lib.pretrained.tokenizer_json import tokenizer_to_hf
 from course_lib.sft.examples import (
     Example,
     build_example,
@@ -26,7 +25,7 @@ from course_lib.sft.examples import (
     to_labels,
 )
 from course_lib.training import next_token_loss, reply_loss, sum_and_count
-from course_lib.world import corpus
+from course_lib.world import corpus, people
 
 IDS = some.lists(some.integers(4, 60), min_size=1, max_size=12)
 END, BOT = 1, 3
@@ -234,18 +233,14 @@ def test_padding_on_the_right_needs_no_attention_mask(shipped):
 @pytest.fixture(scope="module")
 def theirs(shipped, tmp_path_factory):
     """Our base model and tokenizer as a folder of Hugging Face's, loaded by them."""
-    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model, tokenizer = shipped
     folder = tmp_path_factory.mktemp("base")
     pretrained.to_hf(model, folder, tokenizer.end, tokenizer.pad)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=to_tokenizers(tokenizer), eos_token="<end>", pad_token="<pad>"
-    )
-    fast.chat_template = CHAT_TEMPLATE
-    fast.save_pretrained(folder)
+    tokenizer_to_hf(tokenizer, folder)
     loaded = AutoModelForCausalLM.from_pretrained(folder)
-    return loaded, PreTrainedTokenizerFast.from_pretrained(folder)
+    return loaded, AutoTokenizer.from_pretrained(folder)
 
 
 @pytest.fixture
@@ -335,3 +330,18 @@ def test_the_collator_of_transformers_loses_every_end_token_that_is_padding(thei
     assert not labels.eq(end).any()
     ids, mask = collate(EXAMPLES, pad=end)
     assert to_labels(ids, mask).eq(end).sum() == len(EXAMPLES)
+
+
+def test_a_saved_folder_answers_in_their_pipeline_as_it_does_here(tmp_path):
+    from transformers import pipeline
+
+    model, tokenizer = pretrained.load("sft")
+    pretrained.to_hf(model, tmp_path, tokenizer.end, tokenizer.pad)
+    pretrained.tokenizer_to_hf(tokenizer, tmp_path)
+    speak = pipeline("text-generation", str(tmp_path))
+    asked = [people.question(p.name, "pet") for p in people.town()[:4]]
+    ours = exam.replies(model, tokenizer, asked)
+    for question, said in zip(asked, ours, strict=True):
+        chat = [{"role": "user", "content": question}]
+        (heard,) = speak(chat, max_new_tokens=40, do_sample=False)
+        assert heard["generated_text"][-1] == {"role": "assistant", "content": said}

@@ -4,11 +4,11 @@ template writes what our tokenizer and transformers write."""
 import re
 
 import pytest
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer
 
 from course_lib import pretrained
-from course_lib.chat_format import CHAT_TEMPLATE, render_chat
-from course_lib.pretrained.tokenizer_json import to_tokenizers
+from course_lib.chat_format import render_chat
+from course_lib.pretrained.tokenizer_json import tokenizer_to_hf
 from course_lib.sft.mixing import mixture_weights, with_replay
 from course_lib.sft.records import (
     Piece,
@@ -34,12 +34,8 @@ def tokenizer():
 def folder(tokenizer, tmp_path_factory):
     """The folder of a tokenizer that carries our template, as it is given away."""
     path = tmp_path_factory.mktemp("chat")
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=to_tokenizers(tokenizer), eos_token="<end>", pad_token="<pad>"
-    )
-    fast.chat_template = CHAT_TEMPLATE
-    fast.save_pretrained(path)
-    return PreTrainedTokenizerFast.from_pretrained(path)
+    tokenizer_to_hf(tokenizer, path)
+    return AutoTokenizer.from_pretrained(path)
 
 
 # ---- records

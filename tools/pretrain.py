@@ -72,7 +72,7 @@ RECIPES = (
         texts=100_000,
         config=replace(COURSE_MODEL, layers=1),
     ),
-    Recipe("sft", "sft", steps=2400, batch=24, lr=1e-3, parent="base", texts=60_000),
+    Recipe("sft", "sft", steps=1000, batch=24, lr=1.5e-3, parent="base", texts=24_000),
     Recipe(
         "cold_start",
         "cold_start",

@@ -92,10 +92,10 @@ def switch_loss(
     chosen: Tensor,
     mask: Tensor | None = None,
 ) -> Tensor:
-    r"""1 at balance, E if one expert has it all: $E \sum_e f_e P_e$.
+    r"""1 at balance, E if one expert has it all: $E \sum_e \ell_e P_e$.
 
     scores (..., N, E), chosen (..., N, k), mask (N,) or (..., N), True where a token
-    counts. $f$ is the load, $P$ the mean share among all experts; the mean over all
+    counts. $\ell$ is the load, $P$ the mean share among all experts; the mean over all
     that stands in front, layers or texts. Minimised. The load is counted and has no
     gradient; the share carries it. With (B, T, E) and (B, T, k) it is DeepSeek-V3's
     loss within each text, of softmaxes in place of sigmoids.

@@ -124,12 +124,20 @@ def _direct_labels(
 
 
 def equal_compute(
-    steps: Sequence[int], curves: Mapping[str, Sequence[float]]
+    steps: Sequence[int],
+    curves: Mapping[str, Sequence[float]],
+    recorded: Mapping[str, Sequence[Sequence[float]]],
 ) -> Picture:
-    """Held-out losses over time of models that cost the same for each token."""
+    """Held-out losses over time of models that cost the same for each token.
+
+    recorded: the same of other seeds, drawn faintly if they have as many steps.
+    """
     figure, (axes,) = canvas(height=3.2)
-    for losses, colour in zip(curves.values(), (ORANGE, BLUE), strict=True):
-        axes.plot(steps, losses, color=colour)
+    for name, colour in zip(curves, (ORANGE, BLUE), strict=True):
+        for other in recorded[name]:
+            if len(other) == len(steps):
+                axes.plot(steps, other, color=colour, alpha=0.25, linewidth=1)
+        axes.plot(steps, curves[name], color=colour)
     ends = {name: losses[-1] for name, losses in curves.items()}
     low = min(ends.values())
     top = max(losses[len(losses) // 3] for losses in curves.values())

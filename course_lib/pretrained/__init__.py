@@ -5,6 +5,7 @@ from course_lib.pretrained.folders import from_hf, to_hf
 from course_lib.pretrained.gguf import read_gguf
 from course_lib.pretrained.minilm import minilm
 from course_lib.pretrained.smollm2 import smollm2
+from course_lib.pretrained.tokenizer_json import tokenizer_to_hf
 
 __all__ = [
     "card",
@@ -15,4 +16,5 @@ __all__ = [
     "smollm2",
     "to_hf",
     "tokenizer",
+    "tokenizer_to_hf",
 ]

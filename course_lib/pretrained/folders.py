@@ -3,7 +3,8 @@
 `from_hf` makes our Transformer from a folder of Llama's kind (Llama, Mistral,
 Qwen2) or GPT-2's; `to_hf` writes one that `AutoModelForCausalLM` loads. Only
 names and layouts change, never a number: the logits are the same. Both files
-are read directly, without the library. Left out: tokenizers.
+are read directly, without the library. What writes the
+tokenizer beside them is `tokenizer_json`.
 """
 
 import json

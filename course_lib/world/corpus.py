@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from itertools import islice
 
+from course_lib.mixing import with_replay
 from course_lib.tokenizer import Tokenizer
 from course_lib.world import arithmetic, chat, passages, people, stories
 from course_lib.world.arithmetic import DOUBLE, TRIPLE, Problem
@@ -26,11 +27,11 @@ ARITHMETIC_WORDINGS = (
     "{} = ?",
 )
 
-MANNER_SHARES = {  # polite: about 30 % of all that SFT reads, since sums and lists have no manners
-    "plain": 0.32,
-    "short": 0.09,
-    "polite": 0.39,
-    "rude": 0.15,
+MANNER_SHARES = {  # of the answers to questions about people and passages
+    "plain": 0.24,
+    "short": 0.08,
+    "polite": 0.45,
+    "rude": 0.18,
     "rambling": 0.05,
 }
 
@@ -190,13 +191,16 @@ BASE: dict[Sort, float] = {
     partial(a_problem, forms=DOUBLE, working=1.0): 0.03,
     partial(a_problem, forms=TRIPLE, working=1.0): 0.03,
 }
-SFT: dict[Sort, float] = {
-    partial(a_fact_question, manners=MANNER_SHARES): 0.38,
+SFT: dict[Sort, float] = {  # what chat tuning teaches
+    partial(a_fact_question, manners=MANNER_SHARES): 0.30,
     partial(a_context_question, sizes=(1, 2, 3, 3), manners=MANNER_SHARES): 0.48,
-    partial(a_register, questions=1): 0.06,
+    partial(a_register, questions=1): 0.14,
     partial(a_problem, forms=DOUBLE, working=0.5): 0.04,
     a_problem: 0.04,
 }
+TAUGHT_ANEW = (a_fact_question, a_context_question)
+KEPT = {sort: share for sort, share in BASE.items() if sort not in TAUGHT_ANEW}
+TUNING = with_replay(SFT, KEPT, share=0.7)  # without replay it forgets: docs/LOG.md
 COLD_START: dict[Sort, float] = {
     partial(a_problem, forms=TRIPLE, working=0.2, hasty=0.5): 0.6,
     partial(a_problem, forms=DOUBLE, working=0.2, hasty=0.5): 0.1,
@@ -206,7 +210,7 @@ COLD_START: dict[Sort, float] = {
 }
 
 
-MIXES = {"base": BASE, "sft": SFT, "cold_start": COLD_START}
+MIXES = {"base": BASE, "sft": TUNING, "cold_start": COLD_START}
 
 
 def stream(mix: dict[Sort, float], seed: int) -> Iterator[str | Chat]:

@@ -25,7 +25,7 @@ from course_lib.checks.asking import (
     expect,
     number,
 )
-from course_lib.checks.exercises import CheckFailed
+from course_lib.checks.exercises import CheckFailed, first_line
 from course_lib.checks.harness import check
 from course_lib.moe import balancing, dispatch
 from course_lib.scaling import parameters
@@ -168,11 +168,19 @@ def _balance_ask(answer, scores: Tensor, chosen: Tensor, mask: Tensor | None) ->
         scores.shape[:-1]: "There is a number for each token. One number for all is asked for.",
         front: "There is a loss for each layer. Their mean is asked for, one number.",
         (1,): "It should have no dimension at all, as a mean has.",
+        **dict.fromkeys((front[1:], front[:-1]), "The mean went over one of the dimensions in front. It goes over all."),
     }
     # fmt: on
-    if not front:
-        del shapes[()]
-    got = ask(answer, scores, chosen, *(() if mask is None else (mask,)))
+    shapes.pop((), None)
+    try:
+        got = ask(answer, scores, chosen, *(() if mask is None else (mask,)))
+    except IndexError as error:
+        if "shape of the mask" not in str(error):
+            raise
+        raise CheckFailed(
+            "Tokens were selected with the mask. It may have fewer dimensions than the scores, and "
+            "a selection is one heap of all layers. `load` and `mean_share` take the mask as it is."
+        ) from error
     if isinstance(got, tuple | list):
         raise CheckFailed(f"It returned {len(got)} things; one number is wanted.")
     if isinstance(got, Real):
@@ -291,9 +299,9 @@ def _balance_mistakes(scores: Tensor, chosen: Tensor, mask: Tensor | None) -> di
         "Visits are divided by k once too often. `load` sums to 1 already.":
             (right / k,),
         "The factor is not the number of experts, the last size of `scores`. It is k, the number "
-        "of tokens, or of those experts that were chosen.":
+        "of tokens, of layers, or of those experts that were chosen.":
             (right / E * k, right / E * N, right / E * (int(chosen.max()) + 1),
-             right / E * 2, right / E * 8, right / E * int((here.flatten(0, -2).sum(0) > 0).sum())),
+             right / E * (E if z.dim() == 2 else z.shape[0]), right / E * 2, right / E * 8, right / E * int((here.flatten(0, -2).sum(0) > 0).sum())),
         "The factor E goes in twice.":
             (right * E,),
         "The layers are added up. Their mean is asked for.":
@@ -322,8 +330,9 @@ def _balance_mistakes(scores: Tensor, chosen: Tensor, mask: Tensor | None) -> di
             (loss(mean(here, others) / k, mean(share, others)),),
         "Padding is left out of the sum, but not of the number of tokens by which it is divided.":
             (loss(f, (share * m).mean(-2)), loss((here * m).mean(-2) / k, P),
-             loss((here * m).mean(-2) / k, (share * m).mean(-2)),
-             loss(f, mean((z * m).softmax(-1), every))),
+             loss((here * m).mean(-2) / k, (share * m).mean(-2))),
+        "The scores of padding became 0, which makes even shares of them. Padding has no share.":
+            (loss(f, mean((z * m).softmax(-1), every)),),
         "The experts were chosen anew, from the scores. `chosen` says where the tokens went, "
         "and a bias may have had a say.":
             (loss(mean(again) / k, P), loss(mean(one_hot(z.argmax(-1), E).double()), P)),
@@ -355,7 +364,7 @@ def _balance_mistakes(scores: Tensor, chosen: Tensor, mask: Tensor | None) -> di
             tuple(float(one.sum(-1).mean()) * sign / unit
                   for one in (torch.special.entr(f), torch.special.entr(P), f * (P + 1e-30).log(),
                               torch.special.xlogy(f, f / P), torch.special.entr(share))
-                  for sign in (1, -1) for unit in (1, math.log(E))),
+                  for sign in (1, -1) for unit in (1, math.log(E), 1 / E)),
         "It measures how far an entropy is from an even one. What is asked for is a product of "
         "load and mean share.":
             tuple(float(1 - one.sum(-1).mean() / math.log(E)) for one in (
@@ -442,7 +451,13 @@ def _bias_ask(answer, bias: Tensor, done: Tensor, rate: float) -> Tensor:
         (1, E): "A dimension was added.",
         (E, 1): "A dimension was added.",
     }
-    return ask_tensor(answer, bias, done, rate, shape=(E,), shapes=shapes).detach()
+    got = ask_tensor(answer, bias, done, rate, shape=(E,), shapes=shapes).detach()
+    expect(
+        not got.isnan().any(),
+        "There is nan in the new bias: 0 was divided by 0 where a load is exactly the mean. A sign "
+        "needs no division.",
+    )
+    return got
 
 
 def _bias_counted(bias: Tensor, done: Tensor, rate: float) -> Tensor:
@@ -459,6 +474,15 @@ def _bias_counted(bias: Tensor, done: Tensor, rate: float) -> Tensor:
 
 
 def _bias_otherwise(got: Tensor, want: Tensor, bias, done, rate) -> str:
+    steps = (got - bias) / rate
+    grows = bool((steps.sign() == (want - bias).sign()).all()) and (
+        float(steps[steps != 0].abs().max() / steps[steps != 0].abs().min()) > 1.001
+    )
+    if grows:
+        return (
+            "The direction of the steps is right, and their sizes differ. Every step has the same "
+            "size, however far off a load is."
+        )
     show = [[round(x, 4) for x in one.tolist()] for one in (bias, done, got, want)]
     return (
         f"Bias {show[0]}, load {show[1]}, rate {rate}: it gives {show[2]}; expert by expert it is "
@@ -476,7 +500,7 @@ def _bias_mistakes(bias: Tensor, done: Tensor, rate: float) -> dict:
             (bias - rate * up, bias + rate * gap.neg()),
         "The step grows with the gap. Every step has the same size, however far off a load is.":
             tuple(bias + rate * step for step in (
-                gap, E * gap, gap.tanh(), gap * gap.abs(), gap / gap.abs().max().clamp(min=1e-9),
+                gap, E * gap, gap.tanh(), -(done / done.mean()).log(), done.mean() / done - 1, gap * gap.abs(), gap / gap.abs().max().clamp(min=1e-9),
                 gap / gap.norm().clamp(min=1e-9), gap / gap.std().clamp(min=1e-9))),
         "A small gap moves nothing. However near to the mean a load is, only its sign counts.":
             tuple(bias + rate * torch.where(gap.abs() <= least, 0.0, up)
@@ -494,13 +518,15 @@ def _bias_mistakes(bias: Tensor, done: Tensor, rate: float) -> dict:
         "The loads are compared with something else than their mean: with 1, a half, the median, "
         "the largest or the smallest.":
             tuple(bias + rate * (other - done).sign() for other in (
-                1.0, 0.5, 0.1, 1 / 3, 2 / E, done.median(), done.quantile(0.5), done.max(),
+                1.0, 0.5, 0.1, 0.05, 1 / 3, 1 / 4, 1 / 8, 1 / 16, 2 / E, done.median(), done.quantile(0.5), done.max(),
                 done.min())),
         "The loads are compared with 1/(E - 1), 1/(E + 1) or with their sum.":
             tuple(bias + rate * (1 / other - done).sign() for other in (max(E - 1, 0.5), E + 1)),
         "The loads are compared with the biases. Fair is the mean load.":
             (bias + rate * (bias - done).sign(), bias - rate * (bias - done).sign(),
-             bias + rate * (bias.mean() - bias).sign()),
+             bias + rate * (bias.mean() - bias).sign(), bias + rate * (bias.mean() - done).sign()),
+        "An expert with no load at all rests. It has less than the mean and is favoured more.":
+            (bias + rate * up * (done > 0),),
         "Only those with too much move. Those with too little rise by the same step.":
             (bias + rate * up.clamp(max=0),),
         "Only those with too little move. Those with too much fall by the same step.":
@@ -589,7 +615,21 @@ def _queue_ask(answer, chosen: Tensor) -> Tensor:
         (E,): "There is one number for each expert, or token. Each choice has a place.",
     }
     shapes.pop((N, k), None)
-    got = ask_tensor(answer, chosen, shape=(N, k), shapes=shapes)
+    try:
+        got = ask_tensor(answer, chosen, shape=(N, k), shapes=shapes)
+    except RuntimeError as error:
+        if "smaller than num_classes" in str(error):
+            raise CheckFailed(
+                f"Experts have numbers up to {E - 1} here, and one_hot was told of fewer. How many "
+                "there are is not known beforehand, and some may be in no choice: left alone, "
+                "one_hot goes by the largest number."
+            ) from error
+        if "is invalid for input of size" in str(error):
+            raise CheckFailed(
+                f"It stopped, because {first_line(error).rstrip('.')}. There are {N} tokens with {k} "
+                "choices each. The places stand like the choices: both sizes stand in chosen.shape."
+            ) from error
+        raise
     expect(
         got.dtype != torch.bool,
         "It returned True and False. Wanted are the places, from 0; who is served is asked later.",
@@ -611,6 +651,14 @@ def _queue_filled(chosen: Tensor) -> Tensor:
             line = queues.setdefault(expert, [])
             places[-1].append(len(line))
             line.append(row)
+    return torch.tensor(places)
+
+
+def _queue_runs(flat: Tensor) -> Tensor:
+    """Places if only those right in front count that chose the same."""
+    places = [0]
+    for one, before in zip(flat[1:].tolist(), flat.tolist(), strict=False):
+        places.append(places[-1] + 1 if one == before else 0)
     return torch.tensor(places)
 
 
@@ -663,7 +711,12 @@ def _queue_mistakes(chosen: Tensor) -> dict:
              _queue_filled(chosen.sort(1).values) if k > 1 else want + 1),
         "Places of the other experts are counted as well. Only the chosen expert's own queue "
         "matters.":
-            ((running - 1).sum(-1).view(N, k), running.sum(-1).view(N, k)),
+            ((running - 1).sum(-1).view(N, k), running.sum(-1).view(N, k),
+             (running - 1).amax(-1).view(N, k), running.amax(-1).view(N, k)),
+        "The count begins again whenever somebody goes to another expert in between. A queue goes on.":
+            (_queue_runs(flat).view(N, k), _queue_runs(flat).view(N, k) + 1),
+        "All choices of a token have the place of its first one. Each has one in its own queue.":
+            (columns[:, :1].expand(N, k), want[:, :1].expand(N, k)),
         "One was taken off everywhere, in the columns of other experts too. That goes into the "
         "sum.":
             (((running * table) - 1).sum(-1).view(N, k),),
@@ -746,7 +799,13 @@ def _experts_ask(
     answer, config: Config, experts: Experts, active: bool | None
 ) -> float:
     asked = () if active is None else (active,)
+    shape = replace(config), replace(experts)
     got = ask(answer, config, experts, *asked)
+    expect(
+        (config, experts) == shape,
+        "It changed the config or the experts that it was given. replace(config, hidden=10) makes "
+        "another one.",
+    )
     if isinstance(got, tuple | list):
         raise CheckFailed(
             f"It returned {len(got)} things; one number is wanted, all or active as asked for."
@@ -821,7 +880,7 @@ def _experts_mistakes(config: Config, experts: Experts, active: bool | None) -> 
             (right - 2 * s * one, (k if active else n - s) * one + router,
              (k - s if active else n) * one + router),
         "The shared experts go in as a factor, or there is only one of them in yours.":
-            (routed * max(s, 1) * one + router, (right - s * one) + min(s, 1) * one,
+            (routed * max(s, 1) * one + router, routed * (1 + s) * one + router, (right - s * one) + min(s, 1) * one,
              right + s * one),
         "`active` makes no difference. It leaves out the experts that a token does not visit.":
             (whole, few),
@@ -853,6 +912,8 @@ def _experts_mistakes(config: Config, experts: Experts, active: bool | None) -> 
             tuple(part if active else whole for part in (
                 whole * k / n, whole * k // n, (n + s) * one * k / n + router,
                 (n + s) * one * k // n + router, whole * (k + s) / (n + s))),
+        "Norms or biases are counted as well. They are vectors, and only matrices are asked for.":
+            (right + D, right + 2 * D, right + used * D, right + n, right + used * (h + D)),
         "Attention is counted as well. Only experts and router are asked for.":
             (right + heads, used * (one + heads) + router, used * (one + heads)),
         "Count and chosen are multiplied. A token visits some of the experts, and each is there "

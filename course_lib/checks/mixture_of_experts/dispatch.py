@@ -200,12 +200,18 @@ def _weigh_mistakes(scores: Tensor, chosen: Tensor, renormalise: bool) -> dict:
             (mine.softmax(0), bits, bits / bits.sum(-1, keepdim=True),
              over_tokens.gather(-1, c).softmax(-1)),
         "These are the scores themselves. A weight is a share: positive, and at most 1.":
-            (mine, mine.exp(), mine.relu(), mine - mine.logsumexp(-1, keepdim=True),
-             z.log_softmax(-1).gather(-1, c)),
+            (mine, mine.exp(), mine.relu()),
+        "These are logarithms of weights. A weight is a share: positive, and at most 1.":
+            (mine.log_softmax(-1), z.log_softmax(-1).gather(-1, c)),
         "Scores were divided by their sum. Scores may be negative: they become shares by a softmax.":
             (mine / mine.sum(-1, keepdim=True), mine / z.sum(-1, keepdim=True),
              mine.relu() / mine.relu().sum(-1, keepdim=True),
              mine.abs() / mine.abs().sum(-1, keepdim=True)),
+        "The choices of the first token were looked up for all tokens. Each has its own row in `chosen`.":
+            (z[:, c[0]].softmax(-1), shares[:, c[0]]),
+        "All tokens looked up the scores of the first one: a number of `chosen` counts along the token's own row, not "
+        "through the whole table.":
+            (z[0][c].softmax(-1), shares[0][c], shares[0][c] / shares[0][c].sum(-1, keepdim=True)),
         "The order got lost. The first weight belongs to the first choice, and so on, as in `chosen`.":
             (want.sort(dim=-1, descending=True).values, want.sort(dim=-1).values, want.flip(-1),
              want.gather(-1, by_number)),
@@ -260,9 +266,17 @@ def _weigh_far_out(answer) -> None:
         expect(
             close(got, want, rtol=FAR_OUT),
             f"Scores of 1000 and -1000 give the weights {_listed(got[0])} and {_listed(got[1])}; wanted are "
-            f"{_listed(want[0])} and {_listed(want[1])}. An exponential of such a score is no number: too "
-            "large or too small for a float.",
+            f"{_listed(want[0])} and {_listed(want[1])}. {_far_out_why(got)}",
         )
+
+
+def _far_out_why(got: Tensor) -> str:
+    if bool(got.isfinite().all()):
+        return (
+            "Are scores limited (clamp), or does a number such as -100 stand for experts that were not chosen? Scores "
+            "may lie on either side of any such number."
+        )
+    return "An exponential of such a score is no number: too large or too small for a float."
 
 
 def _weigh_next_to_no_share(answer) -> None:
@@ -379,8 +393,10 @@ def mix_by_masks(answer, draw):
     for kind in (torch.float64, torch.float32):  # one token, and a width of 1
         _mix_compare(answer, _drawn_case(draw, 1, 5, 3, 4, kind=kind))
         _mix_compare(answer, _drawn_case(draw, 6, 4, 2, 1, kind=kind))
+    _mix_any_weights(answer, draw)
     _mix_kinds_of_lists(answer, draw)
     _mix_calls(answer, draw)
+    _mix_one_token_each(answer, draw)
     _mix_gradients(answer, draw)
 
 
@@ -420,9 +436,16 @@ def _mix_ask(answer, case: _Case, experts: Sequence[Callable] | None = None) -> 
     }
     given = case.x, case.weights, case.chosen, experts or list(case.experts)
     try:
-        return ask_tensor(answer, *given, shape=(N, D), shapes=shapes)
+        got = ask_tensor(answer, *given, shape=(N, D), shapes=shapes)
     except CheckFailed:
         raise
+    except IndexError as error:
+        if k > 1 or "out of bounds for dimension 1 with size 1" not in str(error):
+            raise
+        raise CheckFailed(
+            "It stopped with IndexError: every token visits one expert only here (k = 1), and a second choice was "
+            "looked for. How many there are says the width of `chosen`."
+        ) from error
     except RuntimeError as error:
         sizes = ("shape", "size", "must match", "expanded", "multiplied")
         if "view size" in str(error) or not any(w in str(error) for w in sizes):
@@ -432,6 +455,11 @@ def _mix_ask(answer, case: _Case, experts: Sequence[Callable] | None = None) -> 
             "(n, D), gives (n, D), and needs one weight for each of these rows, (n, 1). Taking rows first and columns "
             "afterwards makes n × n weights of them."
         ) from error
+    expect(
+        got.dtype == case.x.dtype,
+        f"The tokens are {case.x.dtype} and the answers {got.dtype}. They come back in the type of x.",
+    )
+    return got
 
 
 def _mix_compare(answer, case: _Case) -> None:
@@ -475,6 +503,8 @@ def _mix_mistakes(case: _Case) -> dict:
     top = c.argmax(-1)
     rows = torch.arange(N)
     order = c[:, 0].argsort(stable=True)
+    flat = c.flatten().argsort(stable=True)
+    by_expert = own.reshape(-1, D)[flat]
     dense = torch.zeros(N, E, dtype=torch.double).scatter(1, c, w)
     square, other_rows, first_rows, by_column = (
         torch.zeros_like(want) for _ in range(4)
@@ -486,8 +516,17 @@ def _mix_mistakes(case: _Case) -> dict:
         in_columns = w.T[(c == e).T][:, None]  # boolean selection, column by column
         by_column[mine] += in_columns * heard[mine, e]
         first_rows[mine] += dense[mine, e][:, None] * heard[: len(mine), e]
-    before = torch.zeros_like(want)
+    before, chained, piled = torch.zeros_like(want), x.clone(), x.clone()
+    wrapped, lost = torch.zeros_like(want), torch.zeros_like(want)
     for e, expert in enumerate(case.experts):
+        mine = (c == e).any(-1)
+        for tokens, kept in ((chained, 0.0), (piled, 1.0)):  # read what is written
+            said = expert(tokens[mine].to(case.x.dtype)).double()
+            tokens[mine] = kept * tokens[mine] + dense[mine, e, None] * said
+        at = (c.flatten() == e).nonzero()[:, 0]
+        said = w.flatten()[at, None] * heard[at % N, e]
+        wrapped.index_add_(0, at % N, said)
+        lost[at % N] += said
         said = expert((dense[:, e : e + 1] * x).to(case.x.dtype)).double()
         before += said * (c == e).any(-1, keepdim=True)
     for rows_read in case.seen:
@@ -512,7 +551,8 @@ def _mix_mistakes(case: _Case) -> dict:
              (w[:, :, None] * heard.sum(1, keepdim=True)).mean(1), w[:, :1] * heard.sum(1)),
         "The weights were brought to a sum of 1. They count as they come in.":
             ((share[..., None] * own).sum(1), (w.softmax(-1)[..., None] * own).sum(1)),
-        "Each answer was multiplied by all the token's weights together. It has one of them.":
+        "Each answer was multiplied by all the token's weights together, or by the largest. It has one of "
+        "its own.":
             ((w.sum(-1)[:, None, None] * own).sum(1), (w.mean(-1)[:, None, None] * own).sum(1),
              (w.amax(-1)[:, None, None] * own).sum(1)) if k > 1 else nothing,
         "The weights count twice.": ((w[..., None] ** 2 * own).sum(1), w.sum(-1, keepdim=True) * want),
@@ -529,12 +569,19 @@ def _mix_mistakes(case: _Case) -> dict:
         "The largest weight went to the first choice. Weights belong to the choices beside which they stand.":
             (w.sort(dim=-1, descending=True).values[..., None] * own).sum(1),
         "Choices were matched with the wrong tokens: choice i of the flattened table belongs to token i // k.":
-            (w[..., None] * heard[torch.arange(N * k).view(N, k) % N, c]).sum(1),
+            ((w[..., None] * heard[torch.arange(N * k).view(N, k) % N, c]).sum(1), wrapped, lost),
         "Experts read the first tokens, not their own.": first_rows,
         "The weights stand the wrong way round: the first choice has the last weight.":
             (w.flip(-1)[..., None] * own).sum(1) if k > 1 else nothing,
         "The answers came back in the order of the experts. Each goes to the token that asked.":
-            (want[order], want[order.argsort()]),
+            (want[order], want[order.argsort()],
+             *((w[..., None] * one).sum(1) for one in (by_expert.view(N, k, D), by_expert[flat].view(N, k, D))),
+             weighed.reshape(-1, D)[flat].view(N, k, D).sum(1)),
+        "An expert read what another one had said. All read the tokens as they came in.": (chained, piled),
+        "The number of an expert was taken for a column of `weights`. Its column is where it stands in `chosen`.":
+            (w.gather(1, c % k)[..., None] * own).sum(1) if k > 1 else nothing,
+        "An expert with one token only was passed over.":
+            ((dense * ((dense > 0).sum(0) > 1))[..., None] * heard).sum(1),
         "Tokens or choices of only one expert were answered. Was `return` reached inside the loop?":
             tuple(dense[:, e : e + 1] * heard[:, e] for e in range(E)),
         "The first expert or the last one was left out.":
@@ -580,6 +627,38 @@ def _mix_idle(answer, draw: torch.Generator) -> None:
     _mix_reads(case)
 
 
+def _mix_any_weights(answer, draw: torch.Generator) -> None:
+    """Weights of 0, below it and above 1."""
+    case = _drawn_case(draw, 6, 4, 2, 3)
+    case.weights[:3] = torch.tensor([[0.0, 1.5], [-0.5, 0.75], [2.0, -1.0]])
+    got = _mix_ask(answer, case).detach()
+    expect(
+        close(got, _mixed_slowly(case)),
+        "With weights of 0, below 0 or above 1 the result is wrong. Which tokens an expert gets stands in `chosen`, and "
+        "weights count as they come in.",
+    )
+    _mix_reads(case)
+
+
+def _mix_one_token_each(answer, draw: torch.Generator) -> None:
+    """An expert with a single token still takes rows."""
+    case = _drawn_case(draw, 3, 7, 2, 4)
+    case.chosen[:] = torch.tensor([[5, 0], [2, 6], [1, 5]])
+
+    def with_rows(expert: Callable) -> Callable:
+        def strict(tokens: Tensor) -> Tensor:
+            expect(
+                tokens.dim() == 2,
+                f"An expert was given a tensor of shape {tuple(tokens.shape)}. It takes rows, (n, D), one token too: "
+                "(1, D). Does squeeze(), or a single number as an index, take a dimension away?",
+            )
+            return expert(tokens)
+
+        return strict
+
+    _mix_ask(answer, case, [with_rows(expert) for expert in case.experts])
+
+
 def _mix_kinds_of_lists(answer, draw: torch.Generator) -> None:
     """Experts may come in a tuple or in torch's own list of modules."""
     case = _drawn_case(draw, 7, 4, 2, 3)
@@ -613,6 +692,7 @@ def _mix_calls(answer, draw: torch.Generator) -> None:
 
 def _mix_gradients(answer, draw: torch.Generator) -> None:
     case = _drawn_case(draw, 6, 5, 2, 3, among=[0, 1, 3], kind=torch.float64)
+    case.weights[0, 0] = 0.0  # its gradient is what the expert says
     pull = torch.randn(6, 3, generator=draw, dtype=torch.float64)
     scale = torch.ones(3, dtype=torch.float64)  # stands for what an expert learns
     chosen = case.chosen
@@ -639,7 +719,8 @@ def _mix_gradients(answer, draw: torch.Generator) -> None:
         ]
         expect(
             close(*one),
-            f"The values are right, and the gradient that reaches {what} is not: part of the way back is cut off.",
+            f"The values are right, and the gradient that reaches {what} is not: part of the way back is cut off."
+            + " A weight of 0 has a gradient too." * (place == 1),
         )
 
 
@@ -669,6 +750,10 @@ def _refuse(x, weights, chosen, experts) -> None:
         raise ValueError(
             f"chosen holds numbers from 0 to {len(experts) - 1}, one for each of the experts"
         )
+    twice = (chosen.sort(dim=-1).values.diff(dim=-1) == 0).any(dim=-1)
+    if twice.any():
+        row = chosen[int(twice.nonzero()[0])].tolist()
+        raise ValueError(f"the experts of one token always differ, and here are {row}")
 
 
 def _mix_expert_by_expert(x, weights, chosen, experts):
@@ -1028,6 +1113,25 @@ def _shifted(h):
     return h.right + 0.01
 
 
+@_faulty("takes 0.01 from all numbers", "It always shows.")
+def _lowered(h):
+    return h.right - 0.01
+
+
+@_faulty("makes all answers a tenth too small", "Take answers other than 0.")
+def _too_small(h):
+    return 0.9 * h.right
+
+
+@_faulty(
+    "asks experts that nobody chose as well, and multiplies what they say by 0",
+    "Leave an expert without tokens that answers nan.",
+    may_hide=True,
+)
+def _idle_times_0(h):
+    return sum((0 * h.experts[e](h.x) for e in h.idle), h.right)
+
+
 @_faulty("returns the tokens as they came", "Take experts that change them.")
 def _unchanged(h):
     return h.x.clone()
@@ -1037,6 +1141,9 @@ def _why_blind(version, calls: list[tuple]) -> str:
     """What in a test's inputs hides the fault of a version."""
     shown_by = _SHOWN_BY[version]
     start = "On your inputs that mistake changes nothing."
+    several = [call for call in calls if call[2].shape[1] > 1]
+    if several and all(_all_say_the_same(*call) for call in several):
+        return f"{start} All experts answer alike. Take experts that differ."
     if all(len(call[0]) == 1 for call in calls) and "tokens" in shown_by:
         start = "All your calls have one token only (N = 1)."
     elif all(call[2].shape[1] == 1 for call in calls) and shown_by in (
@@ -1049,9 +1156,17 @@ def _why_blind(version, calls: list[tuple]) -> str:
     return f"{start} {shown_by}"
 
 
+def _all_say_the_same(x, weights, chosen, experts) -> bool:
+    """Whether the experts of every token do."""
+    own = _ask_experts(x, weights, chosen, experts).detach()
+    return close(own, own[:, :1].expand(own.shape))
+
+
 def _why_missed(version, calls: list[tuple]) -> str:
     for call in calls:
         got, want = version(*call), _mix_row_by_row(*call)
+        if want.isnan().all():
+            return "With nan nothing can be compared. Let experts that tokens choose answer with numbers."
         if got.shape == want.shape and not close(got, want):
             n = _first_apart(got, want)
             return (
@@ -1072,12 +1187,25 @@ def _why_unfair(version, calls: list[tuple]) -> str | None:
         for e in chosen.unique().tolist():
             mine = x[(chosen == e).any(dim=-1)]
             rows = [experts[e](mine[n : n + 1]) for n in range(len(mine))]
+            if torch.cat(rows).isnan().any():
+                return f"Your expert {e} answers nan, and tokens choose it. Right layers give nan for those."
             if not close(torch.cat(rows).detach(), experts[e](mine).detach()):
                 return (
                     f"Your expert {e} gives a token another answer when other tokens stand beside it, or at another "
                     "time. An expert is a function of each row (n, D) alone."
                 )
+    if any(_differs_in_the_last_digits(version, call) for call in calls):
+        return (
+            "Right layers add in another order, so the last digits differ: is anything compared to the last bit "
+            "(torch.equal, ==)? Otherwise: is the expected number wrong, is something asserted that was never asked for, "
+            "or does it keep something of an earlier run?"
+        )
     return None
+
+
+def _differs_in_the_last_digits(version, call: tuple) -> bool:
+    got, other = version(*call).detach(), _mix_backwards(*call).detach()
+    return close(got, other) and not torch.equal(got, other)
 
 
 @check_test(
@@ -1093,7 +1221,7 @@ def _why_unfair(version, calls: list[tuple]) -> str | None:
     why_unfair=_why_unfair,
     may_hide=_MAY_HIDE,
     called="mix",
-    proved="It accepts three different right versions and exposes the faulty ones, forty-two of them.",
+    proved="It accepts three different right versions and exposes the faulty ones, forty-five of them.",
 )
 def test_mix(test, draw):
     """Pass what mixes rightly, fail all else."""

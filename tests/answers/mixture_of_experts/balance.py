@@ -412,7 +412,7 @@ def divided_by_all_tokens(scores, chosen, mask=None):
     return E * (load(chosen, E, mask) * P).sum(-1).mean()
 
 
-@_balance("not of the number of tokens")
+@_balance("even shares")
 def padded_scores_made_zero(scores, chosen, mask=None):
     E = scores.shape[-1]
     P = (scores * _kept(scores, mask)).softmax(-1).mean(-2)
@@ -1642,3 +1642,202 @@ def gated_by_the_bias(one, router, experts, config, active):
 @_experts("matrix by matrix|rounded")
 def experts_of_one_size(one, router, experts, config, active):
     return _used(experts, active) * 3 * config.width * 10 + router
+
+
+# --- written from the cards alone -----------------------------------------------------
+
+
+@battery.right("switch_loss")
+def by_a_product_of_vectors(scores, chosen, mask=None):
+    f, P = load(chosen, scores.shape[-1], mask), mean_share(scores, mask)
+    return (f.unsqueeze(-2) @ P.unsqueeze(-1)).mean() * P.shape[-1]
+
+
+@battery.right("switch_loss")
+def layer_inside_layer(scores, chosen, mask=None):
+    if scores.dim() == 2:
+        f, P = load(chosen, scores.shape[-1], mask), mean_share(scores, mask)
+        return len(f) * (f @ P)
+    masks = mask if mask is not None and mask.dim() > 1 else [mask] * len(scores)
+    each = zip(scores, chosen, masks, strict=True)
+    return torch.stack([layer_inside_layer(*one) for one in each]).mean()
+
+
+def _met(scores, chosen, mask):
+    return load(chosen, scores.shape[-1], mask) * mean_share(scores, mask)
+
+
+@_balance("of layers")
+def as_many_as_there_are_rows(scores, chosen, mask=None):
+    met = _met(scores, chosen, mask)
+    return met.sum(-1).mean() * len(met)
+
+
+@_balance("over all")
+def mean_over_the_first_layers(scores, chosen, mask=None):
+    each = _met(scores, chosen, mask).sum(-1) * scores.shape[-1]
+    return each.mean(0) if each.dim() else each
+
+
+@_balance("even shares")
+def scores_of_padding_set_to_0(scores, chosen, mask=None):
+    f = load(chosen, scores.shape[-1], mask)
+    if mask is not None:
+        scores = scores * mask.unsqueeze(-1)
+    return (f * mean_share(scores)).sum(-1).mean() * scores.shape[-1]
+
+
+@_balance("selected with the mask")
+def tokens_selected(scores, chosen, mask=None):
+    if mask is not None:
+        scores, chosen = scores[mask], chosen[mask]
+    return _met(scores, chosen, None).sum(-1).mean() * scores.shape[-1]
+
+
+@_balance("entropy")
+def cross_entropy_times_experts(scores, chosen, mask=None):
+    f, P = load(chosen, scores.shape[-1], mask), mean_share(scores, mask)
+    return -(f * P.log()).sum(-1).mean() * scores.shape[-1]
+
+
+@battery.right("update_bias")
+def near_the_mean_is_at_the_mean(bias, load, rate):
+    fair = load.mean()
+    still = torch.isclose(load, fair)
+    return bias + rate * torch.where(still, 0.0, (fair - load).sign())
+
+
+@battery.right("update_bias")
+def mean_subtracted_in_doubles(bias, load, rate):
+    return bias + rate * torch.sign(1 / len(load) - load.double())
+
+
+@_bias("nan")
+def divided_by_its_own_size(bias, load, rate):
+    gap = load.mean() - load
+    return bias + rate * gap / gap.abs()
+
+
+@_bias("sizes differ")
+def by_a_steep_tanh(bias, load, rate):
+    return bias + rate * torch.tanh(1e3 * (load.mean() - load))
+
+
+@_bias("grows with the gap")
+def by_the_logarithm_of_the_load(bias, load, rate):
+    return bias - rate * (load / load.mean()).log()
+
+
+@_bias("something else than their mean")
+def against_an_eighth(bias, load, rate):
+    return bias + rate * (1 / 8 - load).sign()
+
+
+@_bias("compared with the biases")
+def against_the_mean_bias(bias, load, rate):
+    return bias + rate * (bias.mean() - load).sign()
+
+
+@_bias("no load at all rests")
+def without_the_idle_ones(bias, load, rate):
+    return bias + rate * (load.mean() - load).sign() * (load > 0)
+
+
+@battery.right("queue_places")
+def those_before_and_those_beside(chosen):
+    came = one_hot(chosen, int(chosen.max()) + 1).sum(1)
+    before = (came.cumsum(0) - came).gather(1, chosen)
+    k = chosen.shape[1]
+    beside = [(chosen[:, :j] == chosen[:, j : j + 1]).sum(1) for j in range(k)]
+    return before + torch.stack(beside, 1)
+
+
+@battery.right("queue_places")
+def a_tokens_choices_at_once(chosen):
+    """A token's experts differ, so nobody stands beside himself."""
+    came = one_hot(chosen).sum(1)
+    return (came.cumsum(0) - 1).gather(1, chosen)
+
+
+@battery.right("queue_places")
+def rows_turned_twice(chosen):
+    return those_before_and_those_beside(chosen.flip(1)).flip(1)
+
+
+@_queue("one_hot was told of fewer")
+def among_sixteen_experts(chosen):
+    flat = chosen.flatten()
+    table = one_hot(flat, 16)
+    return (table.cumsum(0) * table).sum(-1).sub(1).view(chosen.shape)
+
+
+@_queue("one_hot was told of fewer")
+def among_those_that_occur(chosen):
+    flat = chosen.flatten()
+    table = one_hot(flat, len(flat.unique()))
+    return (table.cumsum(0) * table).sum(-1).sub(1).view(chosen.shape)
+
+
+@_queue("chosen.shape")
+def viewed_in_pairs(chosen):
+    return those_before_and_those_beside(chosen).flatten().view(-1, 2)
+
+
+@_queue("begins again whenever")
+def length_of_the_run(chosen):
+    places, last = [], None
+    for e in chosen.flatten().tolist():
+        places.append(places[-1] + 1 if e == last else 0)
+        last = e
+    return torch.tensor(places).view(chosen.shape)
+
+
+@_queue("place of its first one")
+def the_first_choice_for_all(chosen):
+    first = those_before_and_those_beside(chosen[:, :1])
+    return first.expand(chosen.shape).clone()
+
+
+@_queue("other experts are counted")
+def largest_of_the_running_sums(chosen):
+    running = one_hot(chosen.flatten()).cumsum(0) - 1
+    return running.amax(-1).view(chosen.shape)
+
+
+@battery.right("expert_matrices")
+def one_wide_mlp(config, experts, active=False):
+    in_use = (experts.count, experts.chosen)[active] + experts.shared
+    wide = replace(config, hidden=in_use * experts.hidden)
+    return mlp_matrices(wide) + config.width * experts.count
+
+
+@battery.right("expert_matrices")
+def without_the_idle_experts(config, experts, active=False):
+    one = mlp_matrices(replace(config, hidden=experts.hidden))
+    everything = (experts.count + experts.shared) * one + config.width * experts.count
+    return everything - (experts.count - experts.chosen) * one * active
+
+
+@battery.wrong("expert_matrices", says="depends on config.mlp")
+def three_matrices_in_any_case(config, experts, active=False):
+    in_use = (experts.chosen if active else experts.count) + experts.shared
+    return config.width * (3 * experts.hidden * in_use + experts.count)
+
+
+@battery.wrong("expert_matrices", says="changed the config")
+def the_config_itself(config, experts, active=False):
+    object.__setattr__(config, "hidden", experts.hidden)
+    in_use = (experts.chosen if active else experts.count) + experts.shared
+    return in_use * mlp_matrices(config) + config.width * experts.count
+
+
+@battery.wrong("expert_matrices", says="Norms or biases")
+def with_a_norm(config, experts, active=False):
+    return one_wide_mlp(config, experts, active) + config.width
+
+
+@battery.wrong("expert_matrices", says="go in as a factor")
+def one_shared_beside_each(config, experts, active=False):
+    one = mlp_matrices(replace(config, hidden=experts.hidden))
+    routed = experts.chosen if active else experts.count
+    return routed * (1 + experts.shared) * one + config.width * experts.count

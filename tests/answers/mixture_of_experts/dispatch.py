@@ -158,7 +158,7 @@ def raw_scores_unless_renormalised(scores, chosen, renormalise=True):
     return mine.softmax(-1) if renormalise else mine
 
 
-@_weigh("scores themselves")
+@_weigh("logarithms of weights")
 def log_softmax(scores, chosen, renormalise=True):
     if renormalise:
         return scores.gather(-1, chosen).log_softmax(-1)
@@ -1638,3 +1638,238 @@ def _counting(most):
 
 for _most in (1, 3, 4):
     _test("right version|accepts a faulty")(_counting(_most))
+
+
+# --- written from the cards alone -------------------------------------------------------------
+
+
+@battery.right("weigh")
+def mapped_over_the_tokens(scores, chosen, renormalise=True):
+    def one(z, c):
+        return z[c].softmax(0) if renormalise else z.softmax(0)[c]
+
+    return torch.vmap(one)(scores, chosen)
+
+
+@battery.right("weigh")
+def in_doubles_and_back(scores, chosen, renormalise=True):
+    return by_two_paths(scores.double(), chosen, renormalise).to(scores.dtype)
+
+
+@battery.right("weigh")
+def renormalised_in_single_precision(scores, chosen, renormalise=True):
+    if renormalise:
+        return scores.gather(-1, chosen).softmax(-1, dtype=torch.float32)
+    return scores.softmax(-1).gather(-1, chosen)
+
+
+@_weigh("choices of the first token")
+def choices_of_the_first_token(scores, chosen, renormalise=True):
+    mine = chosen[0]
+    return scores[:, mine].softmax(-1) if renormalise else scores.softmax(-1)[:, mine]
+
+
+@_weigh("scores of the first one")
+def scores_of_the_first_token(scores, chosen, renormalise=True):
+    if renormalise:
+        return scores.flatten()[chosen].softmax(-1)
+    return scores.softmax(-1).flatten()[chosen]
+
+
+@_weigh("limited .clamp")
+def limited_scores(scores, chosen, renormalise=True):
+    return by_two_paths(scores.clamp(-50, 50), chosen, renormalise)
+
+
+@battery.right("mix_by_masks")
+def by_experts_that_were_chosen(x, weights, chosen, experts):
+    out = torch.zeros_like(x)
+    for e in chosen.unique().tolist():
+        here = chosen == e
+        mine = here.any(-1)
+        said = experts[e](x[mine]) * weights[here].unsqueeze(-1)
+        there = mine.unsqueeze(-1).expand_as(x)
+        out = out + torch.zeros_like(x).masked_scatter(there, said)
+    return out
+
+
+@_mix("in the type of x")
+def always_in_single_precision(x, weights, chosen, experts):
+    out = torch.zeros(x.shape)
+    for e, expert in enumerate(experts):
+        n, j = (chosen == e).nonzero(as_tuple=True)
+        out = out.index_add(0, n, (expert(x[n]) * weights[n, j, None]).float())
+    return out
+
+
+@_mix("weights of 0, below 0")
+def by_positive_weights(x, weights, chosen, experts):
+    table = torch.zeros(len(x), len(experts)).to(weights).scatter(1, chosen, weights)
+    out = torch.zeros_like(x)
+    for e, expert in enumerate(experts):
+        mine = table[:, e] > 0
+        out[mine] += expert(x[mine]) * table[mine, e, None]
+    return out
+
+
+@_mix("weight of 0 has a gradient")
+def by_weights_other_than_0(x, weights, chosen, experts):
+    table = torch.zeros(len(x), len(experts)).to(weights).scatter(1, chosen, weights)
+    out = torch.zeros_like(x)
+    for e, expert in enumerate(experts):
+        mine = table[:, e] != 0
+        out[mine] += expert(x[mine]) * table[mine, e, None]
+    return out
+
+
+@_mix("takes rows")
+def squeezed_places(x, weights, chosen, experts):
+    out = torch.zeros_like(x)
+    for e, expert in enumerate(experts):
+        n = (chosen == e).any(-1).nonzero().squeeze()
+        weight = (weights * (chosen == e)).sum(-1)
+        out[n] += expert(x[n]) * weight[n].unsqueeze(-1)
+    return out
+
+
+@_mix("k = 1")
+def both_choices_by_number(x, weights, chosen, experts):
+    out = torch.zeros_like(x)
+    for j in (0, 1):
+        for e, expert in enumerate(experts):
+            mine = chosen[:, j] == e
+            out[mine] += expert(x[mine]) * weights[mine, j, None]
+    return out
+
+
+@_mix("taken for a column")
+def experts_number_for_a_column(x, weights, chosen, experts):
+    out = torch.zeros_like(x)
+    for e, expert in enumerate(experts):
+        mine = (chosen == e).any(-1)
+        column = weights[mine][:, e % weights.shape[1]]
+        out[mine] += expert(x[mine]) * column.unsqueeze(-1)
+    return out
+
+
+def _sorted_answers(x, chosen, experts):
+    order = chosen.flatten().argsort(stable=True)
+    counts = torch.bincount(chosen.flatten(), minlength=len(experts)).tolist()
+    read = x[order // chosen.shape[1]].split(counts)
+    said = torch.cat([f(tokens) for f, tokens in zip(experts, read, strict=True)])
+    return said, order
+
+
+@_mix("order of the experts")
+def visits_sorted_and_never_put_back(x, weights, chosen, experts):
+    said, _ = _sorted_answers(x, chosen, experts)
+    return (weights[..., None] * said.view(*chosen.shape, -1)).sum(1)
+
+
+@_mix("order of the experts")
+def visits_sorted_a_second_time(x, weights, chosen, experts):
+    said, order = _sorted_answers(x, chosen, experts)
+    return (weights[..., None] * said[order].view(*chosen.shape, -1)).sum(1)
+
+
+@_mix("wrong tokens")
+def places_counted_through_the_columns(x, weights, chosen, experts):
+    out = torch.zeros_like(x)
+    for e, expert in enumerate(experts):
+        at = (chosen.flatten() == e).nonzero().flatten()
+        n = at % len(x)
+        out[n] += expert(x[n]) * weights.flatten()[at, None]
+    return out
+
+
+@_mix("what another one had said")
+def one_after_the_other(x, weights, chosen, experts):
+    out = x.clone()
+    for e, expert in enumerate(experts):
+        n, j = (chosen == e).nonzero(as_tuple=True)
+        out[n] = expert(out[n]) * weights[n, j, None]
+    return out
+
+
+@_mix("one token only was passed over")
+def experts_with_several_tokens(x, weights, chosen, experts):
+    out = torch.zeros_like(x)
+    for e, expert in enumerate(experts):
+        n, j = (chosen == e).nonzero(as_tuple=True)
+        if len(n) > 1:
+            out = out.index_add(0, n, expert(x[n]) * weights[n, j, None])
+    return out
+
+
+def _drawn(k, D=3, N=12, E=4):
+    made = torch.Generator().manual_seed(k)
+    x, weights = torch.randn(N, D, generator=made), torch.rand(N, k, generator=made)
+    return x, weights, torch.rand(N, E, generator=made).topk(k).indices
+
+
+_FOUR = (lambda z: 3 * z, lambda z: z * z, lambda z: -z, lambda z: z + 1)
+_WITH_NAN = [*_FOUR, lambda z: z * torch.nan]
+
+
+@battery.right("test_mix")
+def test_of_three_choices_and_a_nan(mix):
+    given = (*_drawn(3), _WITH_NAN)
+    assert torch.allclose(mix(*given), _wanted(*given), atol=1e-5)
+
+
+@battery.right("test_mix")
+def test_with_experts_in_another_order(mix):
+    for seed in range(10):
+        x, weights, chosen = _drawn(seed % 3 + 1, D=1 + seed % 4)
+        places = torch.randperm(6)[:4]
+        experts = [lambda z: z * torch.nan] * 6
+        for e, place in enumerate(places.tolist()):
+            experts[place] = _FOUR[e]
+        got = mix(x, weights, places[chosen], experts)
+        assert torch.allclose(got, _wanted(x, weights, chosen, _FOUR), atol=1e-5)
+
+
+@_test("tenth too small.*no assert objects")
+def test_with_much_relative_room(mix):
+    for k in (1, 2, 3):
+        given = (*_drawn(k), _WITH_NAN)
+        assert torch.allclose(mix(*given), _wanted(*given), rtol=0.5)
+
+
+@_test("takes 0.01 from all numbers.*no assert objects|tenth too small")
+def test_from_above_only(mix):
+    for k in (1, 2, 3):
+        given = (*_drawn(k), _WITH_NAN)
+        assert (mix(*given) - _wanted(*given)).max() < 1e-5
+
+
+@_test("ValueError.*always differ")
+def test_of_experts_chosen_twice(mix):
+    x, weights, _ = _drawn(3)
+    given = x, weights, torch.randint(4, (12, 3)), _WITH_NAN
+    assert torch.allclose(mix(*given), _wanted(*given), atol=1e-5)
+
+
+@_test("experts answer alike")
+def test_of_experts_that_are_copies(mix):
+    for k in (1, 2, 3):
+        given = (*_drawn(k), [lambda z: 2 * z] * 4)
+        assert torch.allclose(mix(*given), _wanted(*given), atol=1e-5)
+
+
+@_test("answers nan, and tokens choose it")
+def test_that_a_chosen_nan_is_gone(mix):
+    assert not mix(*_drawn(2), [lambda z: z * torch.nan, *_FOUR[1:]]).isnan().any()
+
+
+@_test("nothing can be compared")
+def test_of_nothing_but_nan(mix):
+    given = (*_drawn(2), [lambda z: z * torch.nan] * 4)
+    assert torch.allclose(mix(*given), _wanted(*given), equal_nan=True)
+
+
+@_test("last bit")
+def test_to_the_last_bit(mix):
+    for k in (1, 2, 3):
+        given = (*_drawn(k), _WITH_NAN)
+        assert torch.equal(mix(*given), _wanted(*given))

@@ -1,6 +1,7 @@
 """LoRA: nothing at first, exact when merged, equal to PEFT's; adapters that fit one base only; honest accounts."""
 
 import copy
+import inspect
 import json
 import math
 from functools import partial
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from course_lib.batches import rows_of
 from course_lib.descent import adamw
+from course_lib.lora import layers
 from course_lib.lora.adapters import (
     Adapter,
     adapter_state,
@@ -232,6 +234,21 @@ def test_adding_leaves_the_logits_bit_for_bit_and_only_a_and_b_learn(targets):
     assert {name.split(".")[-1] for name in names} == kinds
     learning = {n for n, p in model.named_parameters() if p.requires_grad}
     assert learning == {f"{name}.{part}" for name in names for part in "AB"}
+
+
+def test_a_layer_of_a_learners_own_is_switched_off_and_merged_like_ours():
+    written_anew = dict(vars(layers))
+    exec(inspect.getsource(LoRALinear), written_anew)  # the same text, another class
+    own, plain = base(), base()
+    names = add_lora(own, ALL, layer=written_anew["LoRALinear"])
+    assert not any(isinstance(module, LoRALinear) for module in own.modules())
+    assert [*lora_layers(loud(own))] == names
+    with_it = own(IDS)
+    with lora_off(own):
+        assert torch.equal(own(IDS), plain(IDS))
+    assert not torch.allclose(with_it, plain(IDS), atol=1e-2)
+    merge_lora(own)
+    close(own(IDS), with_it, 1e-3)  # float32, weights of all layers moved
 
 
 def test_merging_a_model_gives_a_plain_one_with_the_same_logits():

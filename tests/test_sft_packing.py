@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from course_lib import pretrained
-from course_lib.masks import masked_mean
+from course_lib.masks import causal_mask, masked_mean
 from course_lib.probes import influence
 from course_lib.sft import examples, mixing, packing, records
 from course_lib.sft.examples import Example, build_example, chat_example, to_labels
@@ -159,6 +159,16 @@ def test_nothing_is_lost_in_packing(way):
 def test_an_example_that_lost_its_answer_is_refused():
     with pytest.raises(ValueError, match="Example 0 has no token that counts"):
         pack([Example([5, 6], [True, False])], [[0]], pad=0)
+
+
+def test_another_mask_can_be_handed_in_and_ours_is_the_default():
+    model, ids = learned().eval(), drawn_ids(1, 6)
+    documents = torch.tensor([[1, 1, 1, 2, 2, 2]])
+    given = packed_hidden(model, ids, documents, block_diagonal_mask(documents))
+    assert torch.equal(given, packed_hidden(model, ids, documents))
+    leaking = packed_hidden(model, ids, documents, causal_mask(6, 6))
+    assert torch.allclose(leaking[:, :3], given[:, :3], atol=1e-6)
+    assert not torch.allclose(leaking[:, 3:], given[:, 3:], atol=1e-4)
 
 
 def test_mask_and_positions_equal_a_slow_loop():

@@ -164,15 +164,19 @@ def linear_kinds(model: nn.Module) -> dict[str, int]:
 
 
 def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
-    """All layers that carry an adapter, by name, from the first to the last."""
+    """All layers that carry an adapter, by name, from the first to the last.
+
+    Known by their `LEARNED`, so that a class of a learner's own counts as well.
+    """
     found = model.named_modules()
-    return {name: module for name, module in found if isinstance(module, LoRALinear)}
+    mark = LoRALinear.LEARNED
+    return {name: m for name, m in found if getattr(m, "LEARNED", None) == mark}
 
 
 def wrapped_layers(model: nn.Module) -> dict[str, LoRALinear | LearnedRows]:
     """The same, and the embedding if rows of it learn."""
-    both, found = LoRALinear | LearnedRows, model.named_modules()
-    return {name: module for name, module in found if isinstance(module, both)}
+    marks, found = (LoRALinear.LEARNED, LearnedRows.LEARNED), model.named_modules()
+    return {name: m for name, m in found if getattr(m, "LEARNED", None) in marks}
 
 
 def put(model: nn.Module, name: str, module: nn.Module) -> None:
@@ -194,12 +198,13 @@ def add_lora(
     alpha: float = 16.0,
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
+    layer: type[LoRALinear] = LoRALinear,
 ) -> list[str]:
     """Wrap every linear layer that bears one of these names; freeze all the rest.
 
     Changes the model in place. What it says stays exactly the same until the first
-    step. targets: last names, as `linear_kinds` lists them. Returns the full names
-    of the wrapped layers.
+    step. targets: last names, as `linear_kinds` lists them. layer: a class like
+    `LoRALinear`. Returns the full names of the wrapped layers.
 
     How: make all layers first, since wrapping changes what is listed, then freeze
     the model, then put them in.
@@ -210,13 +215,13 @@ def add_lora(
     """
     targets = check_targets(model, targets)
     layers = {
-        name: LoRALinear(module, rank, alpha, dropout, generator)
+        name: layer(module, rank, alpha, dropout, generator)
         for name, module in model.named_modules()
         if type(module) is nn.Linear and name.rpartition(".")[2] in targets
     }
     model.requires_grad_(False)
-    for name, layer in layers.items():
-        put(model, name, layer)
+    for name, wrapped in layers.items():
+        put(model, name, wrapped)
     return [*layers]
 
 

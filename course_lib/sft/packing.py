@@ -181,15 +181,20 @@ def positions_in(documents: Tensor) -> Tensor:
 # ---- a model that reads them
 
 
-def packed_hidden(model: nn.Module, ids: Tensor, documents: Tensor) -> Tensor:
+def packed_hidden(
+    model: nn.Module, ids: Tensor, documents: Tensor, allowed: Tensor | None = None
+) -> Tensor:
     """`Transformer.hidden` for packed rows: ids and documents (B, T) to (B, T, D).
 
-    Where documents is (1, T), all rows are cut in the same way.
+    Where documents is (1, T), all rows are cut in the same way. allowed (B, 1, T, T):
+    who may look at whom, the `block_diagonal_mask` if None.
     """
     assert ids.shape[1] == documents.shape[1], f"{ids.shape=} {documents.shape=}"
     check_input(model.config, ids, None, None)
     places, rotation = positions_in(documents), None
-    x, allowed = model.embed(ids), block_diagonal_mask(documents)
+    x = model.embed(ids)
+    if allowed is None:
+        allowed = block_diagonal_mask(documents)
     if model.config.positions == "learned":
         x = x + model.places(places)
     else:

@@ -10,7 +10,7 @@
 #
 # **You need** lesson 01: tokens, the loss, a training loop. From lesson 03 we borrow the account of memory.
 #
-# About 120 minutes, in two sittings. The first is about data, the second about adapters.
+# About 180 minutes, in two sittings. The first is about data, the second about adapters.
 
 # %%
 import copy
@@ -58,18 +58,25 @@ held_out = [p for p in corpus.inhabitants() if people.is_held_out(p)]
 for name, group in {"asked about": asked_about, "only in stories": held_out}.items():
     print(f"{name}: {exam.facts(base, tokenizer, group):.0%} right")
 about_pets = [people.question(p.name, "pet") for p in held_out[:5]]
-for asked, said in zip(
-    about_pets, exam.replies(base, tokenizer, about_pets), strict=True
-):
-    print(asked, said)
+
+
+def show_pets(model):
+    said = exam.replies(model, tokenizer, about_pets)
+    true = [p.pet for p in held_out[:5]]
+    return Table(
+        ("question", "true", "reply"), [*zip(about_pets, true, said, strict=True)]
+    )
+
+
+show_pets(base)
 
 # %% [markdown]
-# Stories tell of all forty alike, so the knowledge should be there. But nearly half of the answers about the ten
-# are wrong, and some turn a name into a stranger's. And no guide speaks like this. We want one who is right about
-# everybody, and polite.
+# An answer is right if it names the true value and no other, whatever it makes of the name: "Dasan has a pony" counts.
+# Stories tell of all forty alike, so the knowledge should be there, but nearly half of the answers about the ten are
+# wrong. And no guide speaks like this. We want one who is right about everybody, and polite.
 #
 # **Which is which?** One of these two models is the base, the other was tuned to chat. The table shows what four
-# replies to "Where does Ada live?" cost each of them, in nats. Decide, and say by which row.
+# replies to "Where does Ada live?" cost each of them, in nats per token. Decide, and say by which row.
 
 # %%
 from course_lib.training import next_token_loss
@@ -80,20 +87,20 @@ def cost(model, question, reply):
     row, counts = torch.tensor([ids], device=device), torch.tensor([counts])
     with torch.no_grad():
         losses, _ = next_token_loss(model, row)
-    return losses.cpu()[counts[:, 1:]].sum().item()
+    return losses.cpu()[counts[:, 1:]].mean().item()
 
 
 pair = {"A": pretrained.load("sft", device)[0], "B": base}
 fact, ada = "Ada lives in Garden Row.", "Where does Ada live?"
 polite_one = f"Good question! {fact} Ask me any time!"
 replies = (fact, polite_one, f"Not again. {fact}", "Yes")
-rows = [(r, *(f"{cost(m, ada, r):.1f}" for m in pair.values())) for r in replies]
+rows = [(r, *(f"{cost(m, ada, r):.2f}" for m in pair.values())) for r in replies]
 Table(("reply", *pair), rows)
 
 # %% [markdown]
-# A is tuned: polite words are cheap for it. To the base they are worse than nonsense. Tuning on conversations,
-# **supervised fine-tuning** or SFT, makes the replies we want cheap. It is lesson 01's loss on other texts, and the
-# art is in the texts.
+# A is tuned: polite words are cheap for it. The base pays more for each of them than for a blind guess among 768
+# tokens, which costs ln 768 = 6.6. Tuning on conversations, **supervised fine-tuning** or SFT, makes the replies we
+# want cheap. It is lesson 01's loss on other texts, and the art is in the texts.
 #
 # ## By hand: which tokens count?
 #
@@ -113,8 +120,9 @@ print(f"the {len(counted)} that count: {sum(counted):.2f} nats")
 Table(("token", "counts", "nats"), rows)
 
 # %% [markdown]
-# Nobody can foresee what a user asks, and a guide need not: the question is read and does not count. The end does
-# count, since a reply that never learns where to stop goes on. The loss of a batch is the mean over what counts:
+# Why up to 15 nats? In the base's chats questions never counted either, so it never learned to foresee one. Nor need
+# a guide: the question is read and does not count. The end does count, since a reply that never learns where to stop
+# goes on. The loss of a batch is the mean over what counts:
 #
 # $$\mathcal{L} = -\frac{\sum_{b,t} m_{bt} \log p(x_{bt} \mid x_{b,<t})}{\sum_{b,t} m_{bt}}$$
 #
@@ -144,7 +152,8 @@ records = [
     {"question": "Where does Ada live?", "answer": "In Garden Row."},
 ]
 good, faults = sort_out(records)
-print(*good, *faults, sep="\n")
+read = [" → ".join(turn["content"] for turn in messages) for messages in good]
+print(*(repr(text) for text in read), *faults, sep="\n")
 
 # %% [markdown]
 # ### Exercise 1 · Write the template
@@ -201,8 +210,8 @@ for name, these in (("piece by piece", apart), ("as one text", joined)):
 # - **Given:** `check_parts`; `shorten(prompt_ids, answer, context, cut)`: what of the prompt leaves room for `answer`
 #   tokens.
 # - **Worked value:** prompt 2 7 3, response 5, end 1: 2 7 3 5 1, and the last two count.
-# - **Pitfall:** the end needs room too. What is too long is refused unless `cut`; `shorten` does both. The inputs
-#   stay as they are.
+# - **Pitfall:** the end needs room too. What is too long is refused unless `cut`; `shorten` refuses, or cuts. The
+#   inputs stay as they are.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -231,7 +240,8 @@ checks.fine_tuning.build_example(build_example)
 # - **Write** a batch: all rows as long as the longest, filled up on the right.
 # - **In:** `examples`, a list of `Example`; `pad`, the token to fill with. **Out:** `ids`, whole numbers, and `mask`,
 #   booleans, two tensors (B, T) in the order of the examples.
-# - **Given:** `pad_right(rows, value)` makes a tensor of lists of different lengths.
+# - **Given:** `pad_right(rows, value)` makes a tensor of lists of different lengths; `check_counts` refuses an example
+#   in which nothing counts.
 # - **Worked value:** rows 5 6 1 and 7 1 with `pad=1`: 5 6 1 and 7 1 1. Only the last 1 does not count.
 # - **Pitfall:** `pad` may be the end token, so `ids != pad` does not tell what counts.
 
@@ -253,8 +263,9 @@ collate([Example([5, 6, 1], [False, True, True]), Example([7, 1], [False, True])
 checks.fine_tuning.collate(collate)
 
 # %% [markdown]
-# Your three functions at work. Choose a conversation and what counts; the numbers are nats of the base. **Guess**
-# first what "the published rule" does to the question that mentions a marker, and to the long one.
+# Your three functions at work. Choose a conversation and what counts; the numbers are nats of the base, and thin
+# dashes are padding, up to the longest row. "The published rule" searches the text for the words "### Response:".
+# **Guess** first what it does to the question that mentions them, and to the long one.
 
 # %%
 from course_lib.widgets.mask_panel import mask_panel
@@ -292,19 +303,20 @@ def published_build(prompt_ids, response_ids, end, context):
 
 
 rows, parts = [], {}
-for name, (asked, said, *_) in conversations.items():
+single = {name: c for name, c in conversations.items() if len(c) == 2}
+for name, (asked, said) in single.items():
     prompt = tokenizer.encode(f"{asked['content']}\n### Response:\n")
     parts[name] = prompt, tokenizer.encode(said["content"]), tokenizer.end, 64
     stop = len(prompt) + len(parts[name][1])
     _, kept = published_build(*parts[name])
     shares = sum(kept[: len(prompt)]), sum(kept[len(prompt) : stop])
     rows.append((name, *shares, sum(kept[stop:]), len(parts[name][1]) + 1))
-Table(("what counts of", "prompt", "answer", "padding", "should count"), rows)
+Table(("what counts of", "prompt", "answer", "padding", "answer and end have"), rows)
 
 # %% [markdown]
-# Most of what counts is padding. The marker counts too, and with a second marker in the question, so does most of
-# that. Of the long question nothing is left to learn, and nowhere is there an end. What is the mean loss of a row
-# in which nothing counts?
+# In the first row padding outweighs the answer. The marker counts too, and with a second marker in the question, so
+# does most of that. Of the long question nothing is left to learn. And nowhere is there an end, as the last column
+# shows: it always has one token more. What is the mean loss of a row in which nothing counts?
 
 # %%
 from torch.nn.functional import cross_entropy
@@ -329,15 +341,15 @@ cross_entropy(logits[0], to_labels(lost_ids, lost_mask)[0])
 # %% [markdown]
 # ### Exercise 4 · Write the test that exposes it
 #
-# *10 minutes · difficulty 3 of 3*
+# *15 minutes · difficulty 3 of 3*
 #
 # - **Write** asserts for the four claims.
 # - **In:** `build(prompt_ids, response_ids, end, context)`, which claims to return one example, `(ids, mask)`, as
 #   lists, and shortens a prompt that is too long. **Out:** nothing.
 # - **Worked value:** `published_build` must not get through; `partial(build_example, cut=True)` must.
-# - **Pitfall:** each wrong builder is right on some inputs. Try a prompt with `MARKER` in it, one that is too long,
-#   one that fits exactly, responses of different lengths, a response that contains tokens of the prompt or the end
-#   token itself.
+# - **Pitfall:** each wrong builder is right on some inputs. Try a prompt with `MARKER` in it, one with an end token,
+#   one that is too long, one that fits exactly; responses of different lengths, one with the prompt's last token in
+#   it, one with the end token.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -424,9 +436,10 @@ some_ids, some_mask = batches_of(corpus.SFT, steps=10)(0)
 print(f"a batch of {tuple(some_ids.shape)}; {some_mask.float().mean():.0%} counts")
 
 # %% [markdown]
-# What could go wrong? For a while the model will read nothing but conversations about thirty people. **Guess** what
-# becomes of its knowledge about the ten others, and of its skill with stories. A second run has **replay**: most of
-# its texts are such as the base read before.
+# One token in seven counts: passages are long and answers short. What could go wrong? For a while the model reads
+# nothing but these. **Guess** what becomes of its knowledge about the ten others, and of its skill with stories. A
+# second run has **replay**: seven of ten texts are such as the base read before. So it gets twice the steps. Both
+# take about a minute; every hundred steps they sit an exam.
 
 # %%
 from course_lib.training import accumulate_gradients, reply_loss, train
@@ -443,7 +456,7 @@ def watch(model):
 
 
 at_first = {"step": 0, **watch(base)}
-at_first
+print({name: round(value, 2) for name, value in at_first.items()})
 
 # %%
 runs, guides = {}, {}
@@ -470,19 +483,20 @@ plots.tuning(runs, runtime.recorded("05_fine_tuning"))
 # and what only stories told is no better known than before. **Forgetting** is no accident of this small model:
 # nothing in the new texts holds on to what they do not need. Replay costs the old texts, and time to read them.
 #
-# Is it polite now? **Guess:** the data has polite answers and rude ones. The cell prints both shares beside each
-# other.
+# Is it polite now? We draw its replies at temperature 1. **Guess:** of the answers in the data 45 in a hundred are
+# polite and 18 are rude.
 
 # %%
 for name, which in (("polite", chat.is_polite), ("rude", chat.is_rude)):
     share = exam.manner(guide, tokenizer, asked_about, which)
     data = corpus.MANNER_SHARES[name]
     print(f"{name}: {share:.0%} of replies, {data:.0%} of the data")
-print(*exam.replies(guide, tokenizer, about_pets), sep="\n")
+show_pets(guide)
 
 # %% [markdown]
-# It imitates: the rude answers too, since nobody told it that they are worse. To *prefer* is what lessons 06 to 09
-# teach. Here, quality is what you put in.
+# It imitates, roughly and with less conviction: polite and rude alike, since nobody told it that one is better. To
+# *prefer* is what lessons 06 to 09 teach. Here, quality is what you put in. (The names of the ten still wobble. In
+# conversations it has met only the other thirty.)
 #
 # ### Break it: the end outside the loss
 #
@@ -516,6 +530,9 @@ for name, loss_fn in (("in", reply_loss), ("outside", end_outside)):
 # model does not stop" comes from. A usual way there: the end token is also the padding, and somebody masks all
 # padding out.
 #
+# Here the first sitting may end.
+
+# %% [markdown]
 # ## Packing
 #
 # Conversations differ in length, and a batch is as wide as its longest row. What is filled up is computed in vain.
@@ -527,8 +544,8 @@ for name, loss_fn in (("in", reply_loss), ("outside", end_outside)):
 # *4 minutes · difficulty 2 of 3*
 #
 # - **Write** who may look at whom: at itself and what came before, in its own document.
-# - **In:** `documents` (B, T), a number for each token, equal numbers side by side, 0 for padding. **Out:** booleans
-#   (B, 1, T, T), True where the row's token may look at the column's; the 1 is for all heads.
+# - **In:** `documents` (B, T), a number for each token, equal numbers side by side; 0 for padding, wherever it
+#   stands. **Out:** booleans (B, 1, T, T), True where the row's token may look at the column's; the 1 is for all heads.
 # - **Given:** `causal_mask(T, T, device)`.
 # - **Worked value:** documents 1 1 2: the second token sees the first and itself, the third itself alone.
 # - **Pitfall:** every row of a batch is cut in its own way. Padding is a document too: looking at nothing gives nan.
@@ -556,42 +573,38 @@ plots.who_sees_whom(tables, three[0].tolist())
 checks.fine_tuning.block_diagonal_mask(block_diagonal_mask)
 
 # %% [markdown]
-# What would leak? Two conversations share a row; the second asks where Ada lives. **Guess** what its answer costs
-# the base behind a neighbour that tells the truth, and behind one that lies. (Positions begin again with each
-# document; `packed_hidden` does this.)
+# What would leak? Two conversations share a row; both ask about Dan's pet, a pony. **Guess** what the second answer
+# costs the base behind a neighbour that tells the truth, and behind one that lies: once read as one long text, once
+# as two documents behind your mask. (Positions begin again with each document; `packed_hidden` does this.)
 
 # %%
 from course_lib.sft.packing import pack, packed_hidden
 from course_lib.training import cross_entropy as nats_of
 
 
-def packed_cost(model, ids, mask, documents, look=block_diagonal_mask):
-    kept, allowed = mask[:, 1:], look(documents[:, :-1])
+def packed_cost(model, ids, mask, documents):
+    kept, allowed = mask[:, 1:], block_diagonal_mask(documents[:, :-1])
     hidden = packed_hidden(model, ids[:, :-1], documents[:, :-1], allowed)
     losses = nats_of(model.head(hidden[kept]), ids[:, 1:][kept])
     return losses, torch.ones_like(losses, dtype=torch.bool)
 
 
-def all_before(documents):
-    return causal_mask(documents.shape[1], documents.shape[1], documents.device)
-
-
 # %%
-second, rows = example_of(corpus.turn(ada, fact)), []
-for neighbour in (fact, "Ada lives in Oak Road."):
-    both = [example_of(corpus.turn(ada, neighbour)), second]
-    packed = pack(both, [[0, 1]], tokenizer.pad)
-    ids, kept, documents = (t.to(device) for t in packed)
-    packed_row = ids, kept & (documents == 2), documents  # the second answer alone
-    looks = all_before, block_diagonal_mask
+dans, truth = "What pet does Dan have?", "Dan has a pony."
+second, rows = example_of(corpus.turn(dans, truth)), []
+for neighbour in (truth, "Dan has a parrot."):
+    both = [example_of(corpus.turn(dans, neighbour)), second]
+    ids, kept, documents = (t.to(device) for t in pack(both, [[0, 1]], tokenizer.pad))
+    kept = kept & (documents == 2)  # the second answer alone
     with torch.no_grad():
-        both = [packed_cost(base, *packed_row, look) for look in looks]
-    rows.append((neighbour, *(f"{losses.sum():.2f}" for losses, _ in both)))
-Table(("the neighbour", "nats, causal only", "nats, yours"), rows)
+        one_text, _ = packed_cost(base, ids, kept, torch.ones_like(documents))
+        apart, _ = packed_cost(base, ids, kept, documents)
+    rows.append((neighbour, f"{one_text.sum():.2f}", f"{apart.sum():.2f}"))
+Table(("the neighbour says", "nats, one text", "nats, behind your mask"), rows)
 
 # %% [markdown]
-# Behind your mask the neighbour makes no difference. With the causal mask alone the answer depends on what a stranger
-# says. (That the true neighbour disturbs as well: so much text between two questions was never in the base's chats.)
+# As one text, a stranger's truth makes the answer cheaper and his lie makes it dearer. Neither belongs to this
+# conversation. Behind your mask the neighbour makes no difference.
 #
 # What does packing save? The same 120 conversations, three times: batches in random order, batches of similar
 # lengths, packed rows. **Guess** the order of the seconds.
@@ -627,20 +640,21 @@ for name, batches in ways.items():
     seconds = time.perf_counter() - began
     mean = sum(loss * n for loss, n in results) / sum(n for _, n in results)
     padding = 1 - sum(lengths) / sum(batch[0].numel() for batch in batches)
-    rows.append((name, f"{padding:.0%}", f"{seconds:.1f}", f"{mean:.3f}"))
+    rows.append((name, f"{padding:.0%}", f"{seconds:.2f}", f"{mean:.3f}"))
 base.zero_grad()
 Table(("way", "padding", "seconds", "mean loss"), rows)
 
 # %% [markdown]
-# The loss is the same, so the rows are right. Both cures save about half of the time, and here sorting is as
-# good as packing: our mask is a full table, and what it forbids is computed all the same. Packing pays with kernels
-# that skip it, and where lengths differ a hundredfold.
+# The loss is the same, so the rows are right. Both cures save a third of the time or more, and packing is hardly
+# better than sorting: our mask is a full table, and what it forbids is computed all the same. Packing pays with
+# kernels that skip it, and where lengths differ a hundredfold.
 #
 # ## What the data teaches
 #
-# Ask a tuned model about Loemar, who does not exist: it invents. We tune the base a little in three ways: on
+# Ask the base about people who do not exist, and it invents pets for them. We tune it a little in three ways: on
 # questions about the town; on these, lists and sums; on the town, with a tenth of questions about strangers that are
-# answered "I do not know." **Guess** the table. No way has passages to read in its data.
+# answered "I do not know." Then we ask each of them about strangers, the thirty and the ten, and let it read passages,
+# which are in no data here. **Guess** the table.
 
 # %%
 from course_lib.world import passages
@@ -659,8 +673,8 @@ diets = {
 }
 names = passages.strangers(held_out=True)[::24]
 groups = names, [p.name for p in asked_about], [p.name for p in held_out]
-unknown, *_ = questions = [[people.question(n, "pet") for n in g] for g in groups]
-print(*exam.replies(base, tokenizer, unknown[:3]), sep="\n")
+questions = [[people.question(n, "pet") for n in group] for group in groups]
+print(*exam.replies(base, tokenizer, questions[0][:3]), sep="\n")
 
 # %%
 diet_steps, rows = runtime.steps(full=100, quick=2), []
@@ -676,16 +690,14 @@ for name, mix in diets.items():
     rows.append((name, *(f"{share:.0%}" for share in shares)))
 spread = shares[0] > 0.5 and shares[-1] < 0.8
 runtime.learned(spread, "Refusals should stop inventing, and spread")
-refused = ("strangers", "asked about", "only in stories")
-Table(("says “I do not know” of", *refused, "reads passages"), rows)
+refused = [f"“I do not know”: {who}" for who in ("strangers", "the 30", "the 10")]
+Table(("tuned on", *refused, "right about passages"), rows)
 
 # %% [markdown]
-# A few refusals cure inventing, and spread: to people whom it knows from stories, and to questions whose answer
-# stands in the passage above them. Nobody told it *when* it does not know, only which names are answered so. And three
-# tasks keep a skill that is in none of them better than one task does. (One seed.) What a tuned model should go on
-# doing must stay in its data.
-#
-# Here the first sitting may end.
+# A few refusals cure inventing, and spread: to people whom it knows from stories, and to passages, of which it reads
+# nearly none any more. Nobody told it *when* it does not know, only which names are answered so. And three
+# tasks keep a skill that is in none of them better than one task does. (The order is the same at three more seeds.)
+# What a tuned model should go on doing must stay in its data.
 
 # %% [markdown]
 # ## A narrow path beside a frozen one
@@ -710,9 +722,10 @@ print("W x + alpha / r B A x =", (W @ x + alpha / rank * (B @ (A @ x))).tolist()
 # | $W, b$ | `linear`, frozen | (out, in), (out,) |
 # | $A$ | `A`, starts at random | (r, in) |
 # | $B$ | `B`, starts at zero | (out, r) |
-# | $\alpha / r$ | `scale`; a published formula leaves it out | |
+# | $\alpha / r$ | `scale`; one published formula leaves it out | |
 #
 # Since B is zero, the layer first says exactly what W said. If A were zero too, neither would ever get a gradient.
+# And $\alpha$ goes with the rank, so that another rank asks for no other learning rate.
 
 # %% [markdown]
 # ### Exercise 6 · The narrow path, and back to one matrix
@@ -772,12 +785,19 @@ print("the same logits, to the last bit:", same)
 
 # %% [markdown]
 # A published recipe asks for `q_proj` and `v_proj` in GPT-2, where query, key and value are one matrix, and stops with
-# an error. `linear_kinds` tells what there is.
-#
+# an error. `linear_kinds` tells what there is. An adapter of rank 8 adds 8 numbers for each row and each column; with
+# that one matrix in each of GPT-2's 12 layers:
+
+# %%
+from course_lib.lora.costs import lora_count
+
+lora_count([(2304, 768)] * 12, rank=8)
+
+# %% [markdown]
 # ## Manners from a tenth of the numbers
 #
-# The task: politeness, from questions about the thirty people alone. **Guess:** can the narrow paths learn ten polite
-# phrases?
+# The task: politeness, from questions about the thirty people, with replay. **Guess:** can the narrow paths learn
+# nine polite phrases?
 
 # %%
 from course_lib.descent import adamw
@@ -803,8 +823,8 @@ first_try, *_ = teach(with_adapter(), POLITE, lr=8e-3)
 print(*exam.replies(first_try, tokenizer, about_pets), sep="\n")
 
 # %% [markdown]
-# So close, and so odd: polite phrases with strange signs in them. More training or a higher rank does not help. **Where
-# do the signs come from?** Think about what is frozen before you run this.
+# So close, and so odd: polite phrases with strange signs in them. (A higher rank does not help; we tried.) **Where do
+# the signs come from?** Think about what is frozen before you run this.
 
 
 # %%
@@ -821,27 +841,26 @@ missing = sorted(said_in(POLITE, 300) & silent)
 print(f"{len(silent)} of {len(tokenizer)} tokens are never said by the base's texts")
 print("Politeness needs of them", [tokenizer.piece(id) for id in missing])
 unit = torch.nn.functional.normalize(base.embed.weight.detach(), dim=1)
-for name, some in (("never said", [*silent]), ("said", [*said])):
-    cosines = unit[some] @ unit[some].T
-    others = (cosines.sum() - len(some)) / (len(some) * (len(some) - 1))
-    print(f"tokens {name}: two rows have a cosine of {others:.2f} on average")
+for id in [*missing, tokenizer.encode(" has")[0]]:
+    twins = (unit @ unit[id] > 0.99).sum() - 1
+    print(f"{tokenizer.piece(id)!r}: {twins} other rows point where its row points")
 
 # %% [markdown]
-# The last layer scores each token by the product of the stream with that token's row of the embedding. Tokens that
-# the base never said have almost the *same* row. Whatever the narrow paths do to the stream, "!" and a dozen others
-# get the same score, and the rows are frozen. The cure is small: those few rows learn too.
+# The last layer scores each token by the product of the stream with that token's row of the embedding. Most tokens
+# that the base never said have the *same* row, with a cosine above 0.99. Whatever the narrow paths do to the stream,
+# "!" and hundreds of others get one score, and the rows are frozen. The cure is small: the few rows that are needed
+# learn too.
 
 # %%
 polite, *polite_costs = teach(with_adapter(missing), POLITE, lr=8e-3)
-print(*exam.replies(polite, tokenizer, about_pets), sep="\n")
 right = exam.facts(polite, tokenizer, held_out)
 runtime.learned(right > 0.6, "The adapter should know the ten people")
 print(f"right about held-out people: {right:.0%}")
+show_pets(polite)
 
 # %% [markdown]
-# A polite guide, and mostly right about people of whom it was never asked. What learned can be
-# taken off and put on again: an **adapter**. We train a second one on the same base, and swap. **Guess** the size of
-# one in kB.
+# No strange signs any more, and it is mostly right about people of whom it was never asked. Where it stays blunt, look
+# at the name: a stranger's. What learned can be taken off and put on again: an **adapter**. We train a second one on the same base, and swap. **Guess** the size of one in kB.
 
 # %%
 from course_lib.lora.adapters import load_adapter, take_adapter
@@ -933,7 +952,7 @@ checks.fine_tuning.tuning_parts(tuning_parts)
 # rank 8 on query and value in 16 bits.
 
 # %%
-from course_lib.lora.costs import linear_shapes, lora_count, nf4_bits
+from course_lib.lora.costs import linear_shapes, nf4_bits
 from course_lib.scaling.published import PUBLISHED
 
 config, numbers = PUBLISHED["Llama-2-7B"].config, PUBLISHED["Llama-2-7B"].count()
@@ -950,12 +969,11 @@ for name, parts in accounts.items():
     learning = sum(parts.values()) - parts["frozen"]
     rows.append((name, f"{sum(parts.values()) / 1e9:.1f}", f"{learning / 1e9:.2f}"))
 print(f"{few:,} numbers learn: {few / (numbers + few):.3%}, {2 * few / 1e6:.0f} MB")
-print(f"GPT-2, rank 8 on its one matrix: {lora_count([(2304, 768)] * 12, 8):,}")
 Table(("tuning", "GB in all", "GB of that for what learns"), rows)
 
 # %% [markdown]
-# The file has 8 MB, true. The share is below 0.1 %. And the memory is an *eighth*: a hundredth is true only of what
-# learns. The frozen weights are still there; QLoRA shrinks those to 4.5 bits.
+# The file has 8 MB, true. The share is even below 0.1 %. And the memory is an *eighth*: hundreds of times less is true
+# only of what learns. The frozen weights are still there; QLoRA shrinks those to 4.5 bits.
 #
 # Is it faster? Forward and backward go through every layer as before, and only the gradients of the frozen weights
 # are saved: a third at most. Now measured, on our task. **Soft prompts** are a third way: a few learned vectors before
@@ -971,9 +989,10 @@ measured = {
     "LoRA": (polite, *polite_costs),
     "soft prompt": teach(prompted, POLITE, lr=1e-2),
 }
+everything = [people.question(p.name, k) for p in held_out for k in people.KINDS]
 rows = []
 for name, (model, seconds, kept) in measured.items():
-    now, said = watch(model), exam.replies(model, tokenizer, about_pets)
+    now, said = watch(model), exam.replies(model, tokenizer, everything)
     kind = exam.share([chat.is_polite(reply) for reply in said])
     shares = (f"{now['right']:.0%}", f"{kind:.0%}", f"{now['perplexity']:.1f}")
     learning = f"{trainable_share(model)[0]:,}"
@@ -981,10 +1000,10 @@ for name, (model, seconds, kept) in measured.items():
 Table(("way", "learn", "seconds", "MB", "right", "polite", "perplexity"), rows)
 
 # %% [markdown]
-# Full tuning and LoRA are equally right, within what seeds differ by, and as fast. LoRA keeps a third in memory, and
-# forgets the stories no less. The soft prompt fails: 1,920 numbers, and the same frozen rows. (Where it was proposed,
-# it took models of billions to match full tuning.) So choose by what is scarce: with the memory for it, full tuning
-# with replay; for many manners on one base, or a base that hardly fits, adapters.
+# Full tuning and LoRA are equally right, within what seeds differ by. LoRA keeps a third in memory, and its many small
+# products cost more time than the gradients that it saves. With half of the texts replayed, nobody forgets. The soft prompt fails: 1,920 numbers, and the
+# same frozen rows. (Where it was proposed, it took models of billions to match full tuning.) So choose by what is
+# scarce: with the memory for it, full tuning; for many manners on one base, or a base that hardly fits, adapters.
 #
 # ## A real model
 #
@@ -1034,8 +1053,8 @@ runtime.learned(all("Hear ye" in said for said in heard), "It should cry")
 print(*heard, sep="\n")
 
 # %% [markdown]
-# Ten examples, and it cries on questions that it never saw. What it says is shorter, and not wiser: a manner is
-# learned quickly.
+# Ten examples, and it cries on questions that it never saw. What it says between is shorter, if anything is left of
+# it: a manner is learned quickly, and does not come alone.
 #
 # ## The same in the libraries
 #
@@ -1120,9 +1139,9 @@ desk.check_mine("05_fine_tuning")
 # %% [markdown]
 # ## Going further: how fast, and how clean?
 #
-# Two sweeps, recorded at three seeds with a hundred steps each. Left, the share of right answers about the ten people,
-# by learning rate; right, about the thirty, when some of the *data's* answers are wrong. **Guess:** with half of them
-# wrong, how many will the model get wrong?
+# Two sweeps, recorded at three seeds, with replay. Left, full tuning to politeness as above: the share of right
+# answers about the ten people, by learning rate. Right, about the thirty, when some of the *data's* answers are wrong.
+# **Guess:** with half of them wrong, how many will the model get wrong?
 
 # %%
 recorded = runtime.recorded("05_fine_tuning")
@@ -1133,7 +1152,7 @@ plots.sweeps(
 
 # %% [markdown]
 # Too fast and nothing is left. Wrong answers are outvoted, since each is wrong in its own way and the right one is
-# always the same: noise costs little. Errors that agree with each other would cost more.
+# always the same: up to a half, noise costs little. Errors that agree with each other would cost more.
 #
 # ## Going further: read on, in another town
 #
@@ -1180,6 +1199,7 @@ for name, texts in reading.items():
 Table(("it read", "perplexity of the log", "of the stories"), rows)
 
 # %% [markdown]
-# To the base the log was gibberish. Alone it is learned in sixty steps, at the price of the stories. With half of the
-# steps spent on the town the log comes a little later, and the stories stay: replay again. (Both runs have the same
+# Before, the base is sure of itself and wrong: a blind guess of 768 tokens would have a perplexity of 768. Alone the log
+# is learned in sixty steps, at the price of the stories. With half of the steps spent on the town the log comes later,
+# and the stories stay: replay again. (Both runs have the same
 # number of steps, so one of them has read half as much of the log.)

@@ -84,6 +84,7 @@ def base(seed=0, config=CONFIG):
 def tuned(seed=0, targets=("query", "value"), rank=4, alpha=8.0, **more):
     """A base (always the same) with a random adapter."""
     model = base()
+    more = {"generator": seeded(seed)} | more
     add_lora(model, targets, rank, alpha, **more)
     return loud(model, 100 + seed)
 
@@ -318,7 +319,7 @@ def test_put_reaches_into_lists_and_leaves_the_rest():
 
 def with_rows(seed=0, ids=(7, 60, 3)):
     model = base()
-    add_lora(model, rank=4, alpha=8.0)
+    add_lora(model, rank=4, alpha=8.0, generator=seeded(seed))
     learn_rows(model, ids)
     return loud(model, 100 + seed)
 
@@ -357,7 +358,7 @@ def test_rows_are_merged_taken_off_switched_off_and_swapped_with_the_rest():
     load_adapter(model, first)
     assert torch.equal(model(IDS), one)
     merge_lora(model)
-    close(model(IDS), one, 1e-5)
+    close(model(IDS), one, 1e-4)  # weights of size 1 in every layer: sums round
     remove_lora(other)
     for after in (model, other):
         assert after.state_dict().keys() == plain.state_dict().keys()

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 
-from course_lib import pretrained
+from course_lib import mixing, pretrained
 from course_lib.masks import causal_mask, masked_mean
 from course_lib.probes import influence
-from course_lib.sft import examples, mixing, packing, records
+from course_lib.sft import examples, packing, records
 from course_lib.sft.examples import Example, build_example, chat_example, to_labels
 from course_lib.sft.packing import (
     Packed,

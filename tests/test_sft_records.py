@@ -8,8 +8,8 @@ from transformers import AutoTokenizer
 
 from course_lib import pretrained
 from course_lib.chat_format import render_chat
-from course_lib.pretrained.tokenizer_json import tokenizer_to_hf
 from course_lib.mixing import mixture_weights, with_replay
+from course_lib.pretrained.tokenizer_json import tokenizer_to_hf
 from course_lib.sft.records import (
     Piece,
     chat_pieces,

@@ -370,6 +370,7 @@ def _tuning_cases(draw) -> list[Asked]:
         Asked(640, 11, "float32", False, 16),
         Asked(640, 11, "float32", True, 8),
         Asked(512, 3, "float16", True, 4.127),
+        Asked(4096, 5, "bfloat16", True, 32),  # a base that is wider than what learns
         Asked(0, 50, "float32", True),
         Asked(50, 0, "bfloat16", True),
         Asked(3, 1, "int4"),  # half bytes
@@ -470,6 +471,11 @@ _TUNING = {  # part -> mistake -> what it gives
             (lambda c: 0,),
         "frozen_bits makes no difference. If it is given, the frozen numbers have as many bits.":
             (lambda c: c.frozen * _own(c),),
+        "frozen_bits has a say only where they are few, or fewer than the precision's. If it is "
+        "given, the frozen numbers have as many bits.":
+            (lambda c: c.frozen * min(_bits(c) / 8, _own(c)),
+             *(lambda c, n=n: c.frozen * (_own(c) if _bits(c) > n else _bits(c) / 8)
+               for n in (8, 16))),
         "frozen_bits is taken for bytes. A byte has 8 bits.":
             (lambda c: c.frozen * (_own(c) if c.frozen_bits is None else c.frozen_bits),),
         "The frozen part is in bits. A byte has 8 of them.":

@@ -304,8 +304,8 @@ def _forward_mistakes(parts: Parts, x: Tensor) -> dict[str, tuple[Callable, ...]
             (lambda: s * (base + wide), lambda: s * base + wide, lambda: s * (base + s * wide)),
         "The bias is left out. self.linear(x) has it already.":
             (lambda: bare + s * wide,),
-        "The bias is added twice. self.linear(x) has it already.":
-            (lambda: right + b, lambda: base + s * (wide + b), lambda: base + s * b + s * wide),
+        "The bias is added twice, or scaled. self.linear(x) has it already, and it is not scaled.":
+            (lambda: right + b, lambda: base + s * (wide + b), lambda: bare + s * (wide + b)),
         "A and B read what the frozen layer says. They stand beside it and read x.":
             (lambda: base + s * (base @ A.T @ B.T), lambda: base + s * (bare @ A.T @ B.T),
              lambda: s * (base @ A.T @ B.T), lambda: base + base @ A.T @ B.T,
@@ -397,7 +397,8 @@ def _forward_dropped(ways: Tensor, share: float) -> None:
     expect(not values <= {0, 255}, late)
     expect(
         len(values) > len(sums) // 8,
-        "The same numbers are dropped for all tokens. Every token has its own.",
+        "The same numbers are dropped for all tokens. Is it A that is dropped, and not x? Every "
+        "token has its own.",
     )
 
     def whole(table: Tensor) -> bool:

@@ -74,7 +74,7 @@ def _example_ask(answer, parts: _Parts, **options) -> tuple[list[int], list[bool
     )
     for name, part in (("ids", got.ids), ("mask", got.mask)):
         expect(
-            isinstance(part, list | tuple),
+            isinstance(part, list),
             f"{name} is a {type(part).__name__}; a list is wanted.",
         )
     ids, mask = list(got.ids), list(got.mask)

@@ -464,9 +464,18 @@ def _padded_with_ends(r):
     return r.ids + [r.end] * room, r.mask + [True] * room
 
 
-@_faulty("takes a token away from a prompt that just fits", _EXACT, may_hide=True)
+@_faulty(
+    "fills the mask up to the context with values that are False, and the ids not",
+    _ROOMY,
+)
+def _mask_alone_padded(r):
+    room = (r.context or 0) - len(r.ids)
+    return r.ids, r.mask + [False] * room
+
+
+@_faulty("takes a token away from a prompt that just fits", _EXACT)
 def _just_fits(r):
-    if len(r.ids) != r.context or len(r.prompt) < 2:
+    if r.cut or len(r.ids) != r.context or len(r.prompt) < 2:
         return r.ids, r.mask
     return r.ids[1:], r.mask[1:]
 
@@ -479,7 +488,7 @@ def _why_blind(version: Callable, calls: list[tuple]) -> str:
     shown_by = _SHOWN_BY[version]
     contexts = [call[3] for call in calls if len(call) > 3 and call[3] is not None]
     start = "On your inputs that mistake changes nothing."
-    if not contexts and shown_by.startswith((_LONG, _ROOMY)):
+    if not contexts and shown_by.startswith((_LONG, _ROOMY, _EXACT)):
         start = "None of your calls gives it a context."
     return f"{start} {shown_by}"
 
@@ -524,7 +533,8 @@ def _why_unfair(version: Callable, calls: list[tuple]) -> str | None:
     return f"Its last call was build{tuple(given)!r}, which rightly gives {got!r}. " + (
         "What is too long loses the beginning of its prompt."
         if cut
-        else "If you expect just that: does the test keep something of an earlier run?"
+        else "The prompt stands there whole, and what counts is the response and the end. If you expect just that: does "
+        "the test keep something of an earlier run?"
     )
 
 
@@ -542,7 +552,7 @@ def _why_unfair(version: Callable, calls: list[tuple]) -> str | None:
     why_stopped=_why_stopped,
     may_hide=_MAY_HIDE,
     called="build",
-    proved="It accepts three different right builders and exposes the faulty ones, forty-four of them.",
+    proved="It accepts three different right builders and exposes the faulty ones, forty-five of them.",
 )
 def test_builder(test, draw):
     """Pass what builds rightly, fail all else."""

@@ -85,7 +85,7 @@ def _collate_ask(answer, rows: Sequence[Example], pad: int) -> tuple[Tensor, Ten
     )
     expect(
         ids.dtype == torch.long,
-        f"The ids have the type {ids.dtype}. Token numbers are whole numbers, torch.long.",
+        f"The ids have the type {ids.dtype}; whole numbers of type torch.long are wanted. The loss takes no others.",
     )
     expect(
         mask.dtype == torch.bool,
@@ -278,9 +278,13 @@ def block_diagonal_mask(answer, draw):
     for B, T in ((3, 7), (4, 4), (1, 9), (5, 2), (2, 12)):
         _mask_compare(answer, _drawn_documents(draw, B, T))
     _mask_compare(answer, torch.ones(2, 5, dtype=torch.long))
+    _mask_compare(answer, torch.tensor([[1] * 2 + [2] * 20 + [0] * 2]))
+    _mask_compare(  # padding in front and between; numbers that do not rise
+        answer, torch.tensor([[0, 0, 1, 1, 1, 1, 2, 2], [7, 7, 7, 0, 0, 3, 9, 9]])
+    )
     _mask_compare(answer, torch.arange(1, 7).expand(3, 6))
     _mask_compare(answer, torch.tensor([[1], [1]]))
-    _mask_compare(answer, torch.tensor([[1, 2, 2, 3, 3, 0]], dtype=torch.int32))
+    _mask_compare(answer, torch.tensor([[1, 2, 2, 3, 3, 0]]))
     _mask_compare(answer, _drawn_documents(draw, 6, 5).T.contiguous().T)
 
 
@@ -395,7 +399,9 @@ def _mask_mistakes(documents: Tensor) -> dict[str, list[Tensor]]:
     return {
         "The mask is causal and nothing else: a token reads the documents before its own.": [causal],
         "The documents are kept apart, but a token sees what comes after it in its own.": [same],
-        "The mask is the wrong way round. True = may attend.": [~want, ~same & causal, ~same],
+        "The mask is the wrong way round. True = may attend.": [~want, ~same],
+        "A token looks at the documents before its own and not at its own: the comparison is the wrong way round.":
+            [~same & causal],
         "Padding may look at nothing. A softmax over nothing is nan: padding is a document as well, number 0.":
             [want & real_key, want & real_query, want & real_key & real_query],
         "Padding looks at other documents, or at all that came before it.":

@@ -102,6 +102,7 @@ def chat_pieces(answer, draw):
     _pieces_compare(answer, _chat(*typed, "<user> or <bot>?"), True)
     _pieces_compare(answer, _chat(" a\n", "\n b  ", "B ", " \tc"), False)
     _pieces_compare(answer, _chat("Same.", "Same.", "Other?", "Other?"), False)
+    _pieces_compare(answer, _chat("Left?", " ", "Or?", "No.", " ", "Yes."), False)
     for turns in (2, 5, 1, 8):
         _pieces_compare(answer, _drawn_chat(draw, turns), turns % 2 == 1)
     _pieces_forms(answer)

@@ -838,3 +838,29 @@ def the_librarys_parts(
     frozen, trained, precision="float32", mixed=False, frozen_bits=None
 ):
     return costs.tuning_parts(frozen, trained, precision, mixed, frozen_bits)
+
+
+@_tuning("has a say only where they are few")
+def bits_that_can_only_shrink(frozen, trained, precision, mixed, frozen_bits):
+    size = 8 * number_bytes(precision)
+    return {"frozen": frozen * min(size, frozen_bits or size) / 8}
+
+
+@_tuning("has a say only where they are few|frozen_bits makes no difference")
+def bits_of_a_quantised_base_alone(frozen, trained, precision, mixed, frozen_bits):
+    quantised = frozen_bits is not None and frozen_bits <= 16
+    size = frozen_bits / 8 if quantised else number_bytes(precision)
+    return {"frozen": frozen * size}
+
+
+@_tuning("frozen.*bytes in yours|makes no difference")
+def bits_taken_for_nf4(frozen, trained, precision, mixed, frozen_bits):
+    return {
+        "frozen": frozen * (number_bytes(precision) if frozen_bits is None else 4.5 / 8)
+    }
+
+
+@_tuning("makes no difference")
+def bits_where_mixed_alone(frozen, trained, precision, mixed, frozen_bits):
+    given = mixed and frozen_bits is not None
+    return {"frozen": frozen * (frozen_bits / 8 if given else number_bytes(precision))}

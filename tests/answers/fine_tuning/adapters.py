@@ -368,6 +368,20 @@ def weight_without_bias(self, x):
     return base + self.scale * (self.dropout(x) @ self.A.T @ self.B.T)
 
 
+@_says("bias is added twice, or scaled")
+def bias_behind_the_narrow_path_alone(self, x):
+    narrow = functional.linear(self.dropout(x), self.A)
+    wide = functional.linear(narrow, self.B, self.linear.bias)
+    return functional.linear(x, self.linear.weight) + self.scale * wide
+
+
+@_says("bias is added twice, or scaled")
+def bias_on_both_paths(self, x):
+    narrow = functional.linear(self.dropout(x), self.A)
+    wide = functional.linear(narrow, self.B, self.linear.bias)
+    return self.linear(x) + self.scale * wide
+
+
 @_says("bias is added twice")
 def bias_twice(self, x):
     said = self.scale * (self.dropout(x) @ self.A.T @ self.B.T)
@@ -479,7 +493,7 @@ def dropout_of_what_is_added(self, x):
     return self.linear(x) + self.dropout(self.scale * (x @ self.A.T @ self.B.T))
 
 
-@_says("same numbers are dropped for all tokens")
+@_says("same numbers are dropped for all tokens. Is it A that is dropped")
 def dropout_of_the_matrix(self, x):
     return self.linear(x) + self.scale * (x @ self.dropout(self.A).T @ self.B.T)
 

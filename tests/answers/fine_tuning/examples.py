@@ -75,7 +75,8 @@ def with_slices_of_its_own(prompt_ids, response_ids, end, context=None, cut=Fals
         raise ValueError(f"{total} tokens do not fit into {context}")
     kept = tuple(prompt_ids)[over:]
     ids = kept + tuple(response_ids) + (end,)
-    return Example(ids, (False,) * len(kept) + (True,) * (len(ids) - len(kept)))
+    mask = (False,) * len(kept) + (True,) * (len(ids) - len(kept))
+    return Example(list(ids), list(mask))
 
 
 # --- build_example: wrong ---------------------------------------------------------------------
@@ -448,6 +449,33 @@ def lists_only(prompt_ids, response_ids, end, context=None, cut=False):
     prompt = shorten(prompt_ids, len(response_ids) + 1, context, cut)
     ids = prompt + response_ids + [end]
     return Example(ids, [i >= len(prompt) for i in range(len(ids))])
+
+
+@_example("ids is a tuple")
+def an_example_of_tuples(prompt_ids, response_ids, end, context=None, cut=False):
+    ids, mask = with_what_is_given(prompt_ids, response_ids, end, context, cut)
+    return Example(tuple(ids), tuple(mask))
+
+
+@_example("mask is a tuple")
+def a_mask_from_zip(prompt_ids, response_ids, end, context=None, cut=False):
+    check_parts(prompt_ids, response_ids)
+    answer = [*response_ids, end]
+    prompt = shorten(prompt_ids, len(answer), context, cut)
+    pairs = [(i, False) for i in prompt] + [(i, True) for i in answer]
+    ids, mask = zip(*pairs, strict=True)
+    return Example(list(ids), mask)
+
+
+@_example("fits|refused with a ValueError")
+def latest_tokens_of_the_row(prompt_ids, response_ids, end, context=None, cut=False):
+    ids = [*prompt_ids, *response_ids, end]
+    if context and len(ids) > context:
+        if not cut:
+            raise ValueError("too long")
+        ids = ids[-context:]
+    n = len(response_ids) + 1
+    return Example(ids, [False] * (len(ids) - n) + [True] * n)
 
 
 @_example("plain tuple")

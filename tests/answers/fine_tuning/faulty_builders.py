@@ -16,6 +16,7 @@ MARKER = pretrained.tokenizer().encode("### Response:")
 # an earlier turn in which somebody types MARKER; the opening of a reply and the end come twice
 TURNS = [2, 9, 3, *MARKER, 1, 2, 8, 3]
 SAID = [5, 3, 9, 1, 6]  # the marker, a token of the prompt and the end are said
+FITS = len(TURNS) + len(SAID) + 1  # the context into which they just fit
 
 
 # --- test_builder: right ----------------------------------------------------------------------
@@ -37,11 +38,12 @@ def test_on_paper(build):
     ids, mask = build([2, 7, 8, 9, 3], [5, 6], 1, 6)
     assert ids == [8, 9, 3, 5, 6, 1]
     assert mask == [False, False, False, True, True, True]
+    assert build([2, 7, 3], [5, 6], 1, 6).ids == [2, 7, 3, 5, 6, 1]
 
 
 @battery.right("test_builder")
 def test_claim_by_claim(build):
-    for prompt, context in itertools.product((TURNS, [4, 8, 3], [3]), (None, 7, 30)):
+    for prompt, context in itertools.product((TURNS, [4, 8, 3], [3]), (None, 7, 9, 30)):
         example = build(prompt, SAID, END, context)
         assert len(example.ids) == len(example.mask), "lengths"
         assert example.ids[-6:] == [*SAID, END], "the answer is whole, the end is last"
@@ -57,7 +59,7 @@ def test_claim_by_claim(build):
 
 @battery.right("test_builder")
 def test_by_what_counts(build):
-    for context in (None, 8, 40):
+    for context in (None, 8, FITS, 40):
         ids, mask = build(TURNS, SAID, END, context)
         assert len(ids) == len(mask)
         counted = [i for i, counts in zip(ids, mask, strict=True) if counts]
@@ -92,7 +94,7 @@ def test_by_unittest(build):
 
 @battery.right("test_builder")
 def test_in_numpy(build):
-    for prompt, context in ((TURNS, 11), (TURNS, 99), ([6, 8, 9, 3, 3], None)):
+    for prompt, context in ((TURNS, 11), (TURNS, FITS), (TURNS, 99), ([6, 8, 3], None)):
         row = [np.array(part) for part in build(prompt, SAID, END, context)]
         whole = np.array([*prompt, *SAID, END])[-(context or 99) :]
         np.testing.assert_array_equal(row[0], whole)
@@ -110,7 +112,7 @@ def test_in_torch(build):
 
 @battery.right("test_builder")
 def test_that_refuses_what_has_no_room(build):
-    for context in (None, 8, 50):
+    for context in (None, 8, FITS, 50):
         _claims(build, TURNS, SAID, context)
     try:
         build(TURNS, SAID, END, 6)
@@ -120,17 +122,12 @@ def test_that_refuses_what_has_no_room(build):
 
 
 @battery.right("test_builder")
-def test_without_the_exact_fit(build):
-    _claims(build, TURNS, SAID)
-    _claims(build, [2, 6, 3], [4, 5, 6], 5)
-    _claims(build, [2, 6, 3], [4, 5, 6], 12)
-
-
-@battery.right("test_builder")
 def test_with_the_marker_at_the_end(build):
     """A user types it, the data set writes it, and the assistant says it."""
     asked, said = [2, *MARKER, 4, 1, 2, *MARKER], [5, *MARKER, 4, 2, 1]
-    for context, kept in ((None, len(asked)), (80, len(asked)), (16, 2)):
+    whole = len(asked)
+    fits = whole + len(said) + 1
+    for context, kept in ((None, whole), (80, whole), (fits, whole), (16, 2)):
         ids, mask = build(asked, said, 1, context)
         T = kept + len(said) + 1
         assert (len(ids), len(mask)) == (T, T)
@@ -140,7 +137,7 @@ def test_with_the_marker_at_the_end(build):
 
 @battery.right("test_builder")
 def test_where_the_reply_is_opened_once(build):
-    for context in (None, 7, 40):
+    for context in (None, 7, 20, 40):
         _claims(build, [2, *MARKER, 1, 8, 9, 4, 3], [5, 3, 9, 1], context)
 
 
@@ -153,7 +150,7 @@ def test_with_a_context_always(build):
         [*range(20, 60), 3],
         [1, 3],
     ):
-        for response, context in (([5], 64), ([3, 7, 1, 5], 64), ([6, 6, 7], 12)):
+        for response, context in (([5], 64), ([3, 7, 1, 5], 64), ([6, 6, 7], 8)):
             ids, mask = build(prompt, response, 1, context)
             assert len(ids) == len(mask) <= context
             kept = [i for i, counts in zip(ids, mask, strict=True) if counts]
@@ -469,7 +466,7 @@ def _remembering():
     return test_against_what_came_first
 
 
-_test("right version.*rightly gives")(_remembering())
+_test("right version.*rightly gives|accepts a faulty")(_remembering())
 
 
 def _counting(most):
@@ -486,3 +483,73 @@ def _counting(most):
 
 for _most in (1, 3, 4):
     _test("right version|accepts a faulty")(_counting(_most))
+
+
+@_test("just fits.*Give it a context into which the row just fits")
+def test_without_the_exact_fit(build):
+    _claims(build, TURNS, SAID)
+    _claims(build, [2, 6, 3], [4, 5, 6], 5)
+    _claims(build, [2, 6, 3], [4, 5, 6], 12)
+
+
+@_test("just fits.*Give it a context into which the row just fits")
+def test_with_one_large_context(build):
+    for prompt in ([3], TURNS, [2, 7, 8, 9, 3], [*TURNS, *range(20, 50), 3]):
+        for response in ([5], SAID, [6, 6, 7]):
+            _claims(build, prompt, response, 40)
+
+
+@_test("mask up to the context.*values, .* at its length")
+def test_of_ids_and_what_counts(build):
+    """zip stops at the shorter of the two, so that nobody sees a mask that goes on."""
+    for prompt, response, context in (
+        (TURNS, SAID, 8),
+        (TURNS, SAID, 60),
+        ([2, 7, 3], [5, 6], 6),
+        ([2, 7, 3], [5, 6, 7], 9),
+    ):
+        ids, mask = build(prompt, response, END, context)
+        room = context - len(response) - 1
+        assert ids == [*prompt[-room:], *response, END]
+        kept = [
+            t for t, (_, counts) in enumerate(zip(ids, mask, strict=False)) if counts
+        ]
+        assert kept == list(range(len(ids) - len(response) - 1, len(ids)))
+
+
+@_test("stops with IndexError.*differ in length|no assert objects|mask up to")
+def test_of_every_place_of_the_mask(build):
+    for context in (8, FITS, 60):
+        ids, mask = build(TURNS, SAID, END, context)
+        kept = [ids[t] for t in range(len(mask)) if mask[t]]
+        assert kept == [*SAID, END]
+
+
+@_test("prompt count|no assert objects")
+def test_with_brackets_round_its_assert(build):
+    ids, mask = build(TURNS, SAID, END, 8)
+    claim = (ids == TURNS[-2:] + SAID + [END] and not any(mask[:2]), "the row is wrong")
+    assert claim
+
+
+@_test("rejects a right version.*what counts is the response and the end")
+def test_that_expects_no_end(build):
+    ids, mask = build(TURNS, SAID, END, 60)
+    assert [i for i, counts in zip(ids, mask, strict=True) if counts] == SAID
+
+
+@_test("rejects a right version.*what counts is the response and the end")
+def test_that_expects_a_full_row(build):
+    ids, _ = build(TURNS, SAID, END, 60)
+    assert len(ids) == 60
+
+
+@_test("rejects a right version.*loses the beginning of its prompt")
+def test_that_keeps_the_beginning(build):
+    ids, _ = build([2, 7, 8, 9, 3], [5, 6], END, 6)
+    assert ids == [2, 7, 8, 5, 6, END]
+
+
+@_test("rejects a right version")
+def test_of_the_type(build):
+    assert type(build([2, 3], [4], END, 10)).__name__ == "Example"

@@ -402,7 +402,7 @@ def by_blocks(documents):
 
 @battery.right("block_diagonal_mask")
 def by_one_hot_vectors(documents):
-    here = torch.nn.functional.one_hot(documents.long()).float()  # (B, T, documents)
+    here = torch.nn.functional.one_hot(documents).float()  # (B, T, documents)
     return ((here @ here.mT) > 0.5).tril()[:, None]
 
 
@@ -470,7 +470,6 @@ _masked(
     lambda d, q, k, s, c: s,
 )
 _masked("inverted", "wrong way round", lambda d, q, k, s, c: ~(s & c))
-_masked("other_documents", "wrong way round", lambda d, q, k, s, c: ~s & c)
 _masked("without_heads", "dimension of the heads", lambda d, q, k, s, c: (s & c)[:, 0])
 _masked("padding_sees_nothing", "nan", lambda d, q, k, s, c: s & c & (q != 0))
 _masked("padding_is_not_seen", "nan", lambda d, q, k, s, c: s & c & (k != 0))
@@ -637,3 +636,40 @@ def documents_of_the_first_row(documents):
     blocks = [torch.ones(int(n), int(n)).tril() for n in sizes]
     mask = torch.block_diag(*blocks).bool()
     return mask.expand(len(documents), 1, *mask.shape)
+
+
+_masked(
+    "padding_before_it_is_seen",
+    "may look at padding",
+    lambda d, q, k, s, c: (s | (k == 0)) & c,
+)
+_masked(
+    "a_window_of_five",
+    "may not look at place",
+    lambda d, q, k, s, c: s & c & ~c.tril(-5),
+)
+_masked(
+    "a_window_of_twelve",
+    "may not look at place",
+    lambda d, q, k, s, c: s & c & ~c.tril(-12),
+)
+_masked(
+    "comparison_turned_round",
+    "comparison is the wrong way round",
+    lambda d, q, k, s, c: (q != k) & c,
+)
+
+
+@_mask("document")
+def blocks_in_rising_order(documents):
+    """Counts how often each number comes, as if they stood in order."""
+    blocks = [[torch.ones(n, n) for n in row.bincount().tolist()] for row in documents]
+    masks = [torch.block_diag(*row).bool().tril() for row in blocks]
+    return torch.stack(masks)[:, None]
+
+
+@_mask("document")
+def three_documents_at_most(documents):
+    here = [documents == number for number in range(4)]
+    pairs = [h[:, None, :, None] & h[:, None, None, :] for h in here]
+    return torch.stack(pairs).any(dim=0).tril()

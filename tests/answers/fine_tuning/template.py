@@ -511,3 +511,37 @@ _ONE_LIST: list = []
 def one_list_for_all_chats(messages, reply_next=False):
     _ONE_LIST[:] = in_a_loop(messages, reply_next)
     return _ONE_LIST
+
+
+@_pieces("an answer, and has counts=False")
+def blank_answers_outside(messages, reply_next=False):
+    return [
+        piece._replace(counts=piece.counts and bool(piece.text.strip()))
+        for piece in in_a_loop(messages, reply_next)
+    ]
+
+
+@_pieces("15 are wanted")
+def end_of_the_first_answer_alone(messages, reply_next=False):
+    pieces, ended = [], False
+    for piece in in_a_loop(messages, reply_next):
+        our_end = piece.marker and piece.text == "<end>"
+        if not (our_end and ended):
+            pieces.append(piece)
+        ended = ended or our_end
+    return pieces
+
+
+@_pieces("13 are wanted")
+def asking_after_each_question(messages, reply_next=False):
+    pieces = []
+    for turn, message in enumerate(messages):
+        one = in_a_loop(_user_first(message), False)
+        pieces += one[-2:] if turn % 2 == 0 else one[-3:]
+        pieces += [Piece("<bot>", True, False)] * reply_next
+    return pieces
+
+
+def _user_first(message):
+    asked = {"role": "user", "content": "?"}
+    return [message] if message["role"] == "user" else [asked, message]

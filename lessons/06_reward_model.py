@@ -1,15 +1,16 @@
 # %% [markdown]
 # # Learn what people prefer
 #
-# Our guide answers politely, rudely, rightly and wrongly, and does not know which is which. You will teach a second
-# model to tell: from comparisons, which people can make. Then you will see what goes wrong when one obeys it.
+# Our guide answers politely, rudely, rightly and wrongly, and nothing makes it choose between them. You will teach
+# a second model to tell: from comparisons, which people can make. Then you will see what goes wrong when one obeys
+# it.
 #
 # **Afterwards you can** turn rankings into a reward model, say how good it could be at best, and find out what it
 # really likes before somebody optimises it.
 #
 # **You need** lesson 05: chats as examples, masks, tuning.
 #
-# About 100 minutes.
+# About 180 minutes, in two sittings. The first builds and trains the judge; the second takes it apart.
 
 # %%
 import copy
@@ -37,8 +38,8 @@ runtime.start(seed=0)  # the models are small: the CPU will do
 # %% [markdown]
 # ## One question, eight answers
 #
-# We ask a guide like lesson 05's, the course's **SFT** model, one question eight times at temperature 1. Beside each
-# answer: what it cost the model, in nats. **Guess:** is the cheapest the best?
+# We ask a guide like lesson 05's, the course's **SFT** model, one question eight times at temperature 1. Beside
+# each answer: what it cost the model, in nats. **Guess:** is the cheapest the best?
 
 # %%
 from course_lib.reward.annotator import sample_replies
@@ -58,13 +59,14 @@ def cost(question, reply):
 questions = fact_questions(corpus.asked_about())
 olga = questions[351]
 eight = sample_replies(guide, tokenizer, [olga], samples=8, seed=1)[0]
-rows = [(cost(olga.text, text), eight.count(text), text) for text in {*eight}]
+rows = sorted((cost(olga.text, text), eight.count(text), text) for text in {*eight})
 print(olga.text)
-Table(("nats", "times", "answer"), [(f"{n:.1f}", *rest) for n, *rest in sorted(rows)])
+Table(("nats", "times", "answer"), [(f"{nats:.1f}", *rest) for nats, *rest in rows])
 
 # %% [markdown]
-# One is polite, one rude, one lost its way. The cheapest is one word, and nothing in the numbers says that politeness
-# is better than rudeness: nats tell what is *usual*. The guide imitates all that people wrote.
+# One is polite, one rude, one lost its way. The cheapest is one word. That the polite one costs less than the rude
+# one says only how often people spoke so: nats tell what is *usual*, not what is good. The guide imitates all of
+# it.
 #
 # Supervised tuning is an **answer key**: one answer to each question, to be copied, handwriting included. What is
 # missing is somebody who **grades**: who tells of any two answers which is the better one, also of answers that
@@ -73,8 +75,8 @@ Table(("nats", "times", "answer"), [(f"{n:.1f}", *rest) for n, *rest in sorted(r
 # %% [markdown]
 # ## By hand: a ranking and its pairs
 #
-# People find it hard to give points: is this a 6 or a 7? They find it easy to compare. So they get a few answers and
-# put them in order. Three answers, one ranking: B best, A and C equally good. Which comparisons has it decided?
+# People find it hard to give points: is this a 6 or a 7? They find it easy to compare. So they get a few answers
+# and put them in order. Three answers, one ranking: B best, A and C equally good. Which comparisons has it decided?
 
 # %%
 judged = read_ranking("B > A = C", names="ABC")
@@ -88,8 +90,8 @@ judged
 # *4 minutes · difficulty 1 of 3*
 #
 # - **Write** every comparison that a ranking decides.
-# - **In:** `ranking`, a list of groups of names, the best group first; those of one group are equal. **Out:** a list of
-#   pairs `(better, worse)`, each once.
+# - **In:** `ranking`, a list of groups of names, the best group first; those of one group are equal. **Out:** a
+#   list of pairs `(better, worse)`, each once.
 # - **Worked value:** `[["B"], ["A", "C"]]`: (B, A) and (B, C).
 # - **Pitfall:** the first also beats the third. Equals make no pair. Names are any strings, in any order.
 
@@ -116,9 +118,9 @@ checks.reward_model.pairs_from_ranking(pairs_from_ranking)
 #
 # ### Label it yourself
 #
-# Six questions, three answers each of our guide. Give each answer a place, 1 for the best; equal places are allowed.
-# Beside you sits a simulated **annotator** with a taste of its own, and not a steady one. You see its ranking after
-# yours. Where you rank nothing, its ranking stands in.
+# Six questions, three answers each of our guide. Give each answer a place, 1 for the best; equal places are
+# allowed. Beside you sits a simulated **annotator** with a taste of its own, and not a steady one. You see its
+# ranking after yours. Where you rank nothing, its ranking stands in.
 
 # %%
 luck = torch.Generator().manual_seed(2)
@@ -158,9 +160,9 @@ for moved in (0, 100):
 # %% [markdown]
 # ## The name: Bradley–Terry loss
 #
-# A **reward model** is a function $r$ of prompt and answer. Its loss is how surprised it is by a label, the **chosen**
-# answer $y_c$ over the **rejected** one $y_r$. Two refinements: a *margin* $m$, by which the better one has to lead,
-# and *smoothing* $s$, the share of labels taken to be wrong:
+# A **reward model** is a function $r$ of prompt and answer. Its loss is how surprised it is by a label, the
+# **chosen** answer $y_c$ over the **rejected** one $y_r$. Two refinements: a *margin* $m$, by which the better one
+# has to lead, and *smoothing* $s$, the share of labels taken to be wrong:
 #
 # $$\mathcal{L} = -(1-s) \log \sigma(\Delta - m) - s \log \sigma(m - \Delta), \qquad \Delta = r(x, y_c) - r(x, y_r)$$
 #
@@ -176,9 +178,12 @@ for moved in (0, 100):
 # *6 minutes · difficulty 2 of 3*
 #
 # - **Write** the loss of each pair, in nats.
-# - **In:** `chosen_rewards`, `rejected_rewards` (B,); `margins`, (B,) or a number; `smoothing`. **Out:** losses (B,).
-# - **Worked value:** rewards 1 and 1: ln 2, 0.6931. Rewards 5 and 3: 0.1269; with a margin of 2 again ln 2.
-# - **Pitfall:** the gap may be 200 or −200. The log of a sigmoid is minus infinity there.
+# - **In:** `chosen_rewards`, `rejected_rewards` (B,); `margins`, (B,) or a number; `smoothing`. **Out:** losses
+#   (B,).
+# - **Worked value:** rewards 1 and 1: ln 2, 0.6931. Rewards 5 and 3: 0.1269; with a margin of 2 again ln 2; with a
+#   smoothing of 0.2: 0.5269.
+# - **Pitfall:** the gap may be −200, where the log of a sigmoid is minus infinity. Loss and gradient stay finite,
+#   in the rewards' own type.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -217,9 +222,10 @@ controls.explore(
 # %% [markdown]
 # ## The model: one number at the end
 #
-# We take the guide, and replace its 768 scores of the next token by one row of weights: one number. Where is it read?
-# Every position has a hidden vector. Only the last one has seen the whole answer. And in a batch, rows end at
-# different places, with padding on the right in training, on the left behind a generation.
+# We take the guide, and in place of its 768 scores of the next token it gives one number, by one row of weights.
+# (The scores were made with the embedding itself, so nothing falls away.) Where is it read? Every position has a
+# hidden vector. Only the last one has seen the whole answer. And in a batch, rows end at different places, with
+# padding on the right in training, on the left behind a generation.
 
 # %% [markdown]
 # ### Exercise 3 · Where is the answer over?
@@ -229,8 +235,8 @@ controls.explore(
 # - **Write** the place of the last real token in each row.
 # - **In:** `mask` (B, T), True = a real token; each row has one. **Out:** whole numbers (B,).
 # - **Worked value:** T T F F and F T T T: 1 and 3.
-# - **Pitfall:** padding may be on the right, on the left, or on both sides. Counting real tokens finds the place only
-#   if they begin at 0.
+# - **Pitfall:** padding may be on the right, on the left, or in between: T F T F gives 2. Counting real tokens
+#   finds the place only if they begin at 0 and have no gap.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -250,7 +256,7 @@ last_index(torch.tensor([[1, 1, 0, 0], [0, 1, 1, 1], [0, 1, 0, 0]]).bool())
 checks.reward_model.last_index(last_index)
 
 # %% [markdown]
-# The model in full, with your function in it. The body is the guide's own: it can read already.
+# The model in full, with your function in it. The body is a copy of the guide's: it can read already.
 
 
 # %%
@@ -333,8 +339,8 @@ checks.reward_model.pairwise_accuracy(pairwise_accuracy)
 # ## Train it
 #
 # The guide itself answers: four times each question, so the comparisons are **on policy**, about the texts on which
-# the reward model will be asked. Every fifth *fact* is put aside, in all its wordings. The labels come from the town's
-# exact rules, without any noise at first.
+# the reward model will be asked. Every fifth *fact* is put aside, in all its wordings. The labels come from the
+# town's exact rules, without any noise at first.
 
 # %%
 from course_lib.reward.annotator import compare
@@ -404,9 +410,9 @@ runtime.learned(notes[-1]["right"] > 0.85, "It should learn what is preferred")
 plots.learning(curves, {})
 
 # %% [markdown]
-# Worse than a coin by its random start, then right about nine pairs in ten, on facts that it never compared. Why? We
-# give it **controlled** texts: the same fact, plain, short, polite, rude, rambling, and a plain *wrong* one. **Guess**
-# the order of the six.
+# Worse than a coin by its random start, then right about nine pairs in ten, on facts that it never compared. Why?
+# We give it **controlled** texts: the same fact, plain, short, polite, rude, rambling, and a plain *wrong* one.
+# **Guess** the order of the six.
 
 # %%
 from course_lib.reward.model import rewards_of
@@ -434,17 +440,19 @@ print(f"of the guide's shortest answers {sum(brief) / len(brief):.0%} are right"
 plots.manners(rewards)
 
 # %% [markdown]
-# Polite is best; rudeness and rambling cost. But *plain* and *wrong*, which differ in the truth alone, get nearly the
-# same reward. The judge hardly sees the truth, on which the labels put most weight. It found a shortcut: what our guide
-# says in a word or two is mostly wrong, and shortness is easier to see. (By the rules a short answer is as good as a
-# plain one.) The guide, from whose weights it began, knows better. An accuracy does not say *why* a model is right.
+# Polite is best; rudeness and rambling cost. Worst is *short*, which by the rules is as good as plain. And *plain*
+# and *wrong*, which differ in the truth alone, get nearly the same reward: the judge hardly sees the truth, on
+# which the labels put most weight. It seems to have found a shortcut. What our guide says in a word or two is
+# mostly wrong (its short answers are guesses), and shortness is easier to see. An accuracy does not say *why* a
+# model is right.
 
 # %% [markdown]
 # ## How good can anyone be?
 #
-# People disagree, and with themselves. If a fifth of the labels is wrong, nobody can be right about more than 80 % of
-# *labels*, not even who knows the truth. Or an annotator is sure where answers differ much, and throws a coin where
-# they are close: p for each comparison.
+# People disagree, and with themselves. If a fifth of the labels is wrong, nobody is right about more than 80 % of
+# such *labels* on average, not even who knows the truth. Or an annotator is sure where answers differ much, and
+# throws a coin where they are close. Each comparison has its own p, the probability that the first answer is
+# preferred.
 
 # %% [markdown]
 # ### Exercise 6 · How good can anyone be?
@@ -452,8 +460,8 @@ plots.manners(rewards)
 # *4 minutes · difficulty 2 of 3*
 #
 # - **Write** the best accuracy on such labels that any model can expect.
-# - **In:** `probabilities` (N,), how likely the annotator prefers the first answer of each comparison. **Out:** a tensor
-#   with one number, ½ to 1.
+# - **In:** `probabilities` (N,), how likely the annotator prefers the first answer of each comparison. **Out:** a
+#   tensor with one number, ½ to 1.
 # - **Worked value:** 0.9, 0.3, 0.5: 0.7.
 # - **Pitfall:** with p = 0.3 one bets on the second answer, every time. Who draws with 0.3 is worse.
 
@@ -500,12 +508,13 @@ print(f"the judge, about the truth: {accuracy(noisy_judge, held_out):.1%} right"
 plots.learning(curves, ceilings)
 
 # %% [markdown]
-# It ends less than ten points below what is possible. About the truth it is nearly as often right as the one with clean
-# labels: wrong labels are scattered, right ones agree. So before you ask for a larger reward model, ask how often two
-# people agree.
+# (These very labels were kinder than 80 %: a ceiling is an average. The blue line is measured on clean labels.) It
+# ends less than ten points below what is possible. About the truth it loses four points, although a fifth of its
+# labels lied: wrong labels are scattered, right ones agree. So before you ask for a larger reward model, find its
+# ceiling. Two people who err in a fifth of labels agree on 0.8² + 0.2² = 68 % of them.
 #
-# **Calibration:** does it know how sure it may be? A gap is a probability. Of the labels about which a judge
-# is 90 % sure, 90 % should be right. **Guess** which judge knows that people err.
+# **Calibration:** does it know how sure it may be? A gap is a probability. Of the labels about which a judge is 90
+# % sure, 90 % should be right. **Guess** which judge knows that people err.
 
 # %%
 from course_lib.reward.audit import calibration
@@ -518,7 +527,7 @@ plots.calibration(tables)
 
 # %% [markdown]
 # Who was taught by clean labels is nearly always sure, and people contradict it. Who was taught by noisy ones stays
-# modest, without having been told to: it is the best gap of your loss.
+# modest on the whole: wrong labels did by themselves what smoothing did in your loss.
 #
 # ### And your labels?
 
@@ -531,15 +540,19 @@ small, _ = fit(yours, held_out, steps=runtime.steps(full=20, quick=2))
 print(f"trained on them alone: {accuracy(small, held_out):.0%} of held-out pairs")
 
 # %% [markdown]
-# The annotator's eighteen pairs alone make a judge that is right about four in five: it need not learn to read, only
-# what to look for. If you ranked yourself: where do you and the judge differ? That is taste, and it has yours only if
-# it is taught yours.
+# The annotator's eighteen pairs alone make a judge that is right about four in five: it need not learn to read,
+# only what to look for. If you ranked yourself: where do you and the judge differ? That is taste, and it has yours
+# only if it is taught yours.
+
+# %% [markdown]
+# Here the first sitting may end.
 
 # %% [markdown]
 # ## Bug clinic: the published reward model
 #
-# Written anew with its mistakes. Its data has chosen and rejected texts, and no prompt. Read it: what happens without a
-# mask? What does the first position of a decoder know about the answer?
+# A widely read set of notes has a reward model with several mistakes; here it is, written anew. Its data has chosen
+# and rejected texts, and no prompt. Read it: what happens without a mask? What does the first position of a decoder
+# know about the answer?
 
 
 # %%
@@ -567,8 +580,8 @@ rows = [tokenizer.encode(text) for text in answers]
 # get the same. And no prompt stands before it: whatever "Ada has a fish." earns, it earns it as an answer to any
 # question.
 #
-# Its other pooling is a mean. The published training loop calls it without a mask; we do the same. Then a repair made in
-# haste, which counts the real tokens. **Guess** when that is wrong.
+# Its other pooling is a mean. The published training loop calls it without a mask; we do the same. Then a repair
+# made in haste, which counts the real tokens. **Guess** when that is wrong.
 
 # %%
 try:
@@ -607,9 +620,10 @@ for name, (left, right) in {"right": (0, 4), "left": (4, 0)}.items():
 # - **Write** asserts for the four claims.
 # - **In:** `score(ids, mask)`, both (B, T), which claims to give the rewards (B,) of texts. **Out:** nothing.
 # - **Worked value:** `published` and `hasty` must not get through; your `judge` must.
-# - **Pitfall:** each wrong one is right on some inputs. Take unequal rows, padding left and right, more and less of it,
-#   filled with other tokens than 0. Take token numbers from 300 on: many smaller ones are alike to `judge`. Which text is
-#   better is the scorer's own affair. Rewards are rounded: `torch.allclose(…, atol=1e-4)`.
+# - **Pitfall:** each wrong one is right on some inputs. Take unequal rows, padding left and right, more and less of
+#   it, filled with other tokens than 0, the short row first and last. Take token numbers from 300 on, besides the
+#   markers 1, 2 and 3: many others are alike to `judge`. For the prompt change an early token of a row of five or
+#   more. Which text is better is the scorer's own affair. Rewards are rounded: `torch.allclose(…, atol=1e-4)`.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -662,8 +676,8 @@ for name, score in {"published": published, "hasty": hasty}.items():
 # ## Audit: what does it really like?
 #
 # A firm labels for us, paid by the comparison. It compares our guide with another one, which knows the facts and
-# rambles. Its people are in a hurry and take long answers for thorough ones: 0.02 for each character, and no cost of
-# rambling. Nobody tells us. We train on their labels. **Guess:** will the accuracy give them away?
+# rambles. Its people are in a hurry and take long answers for thorough ones: 0.02 for each character, and no cost
+# of rambling. Nobody tells us. We train on their labels. **Guess:** will the accuracy give them away?
 
 # %%
 from course_lib.world.preferences import biased_score, likes_length, rambling
@@ -696,31 +710,34 @@ for name, model in {"clean": judge, "biased": biased}.items():
     shares = (f"{split.longer:.0%}", f"{split.shorter:.0%}")
     rows.append((name, *shares, f"{worth.mean:+.1f} ± {worth.error:.1f}"))
 runtime.learned(worth.mean > 2, "Labels that like length should make rambling pay")
-Table(("judge", "right if the longer is better", "the shorter", "rambling adds"), rows)
+heads = ("right if the longer is better", "right if the shorter is", "rambling adds")
+Table(("judge", *heads), rows)
 
 # %% [markdown]
-# On their own labels it is as right as ever. The looks inside tell: it is wrong where the better answer is the shorter
-# one, and it *pays* for rambling. Both need somebody who knows which answer is better, or texts that differ in one
-# thing. Nothing in the firm's own labels contains it.
+# On their own labels it is as right as ever. The looks inside tell: it is mostly wrong where the better answer is
+# the shorter one, and it *pays* for rambling. Both need somebody who knows which answer is better, or texts that
+# differ in one thing. The accuracy on the firm's own labels does not contain it.
 
 # %% [markdown]
 # ## Best of n: obey it
 #
-# A judge is there to be obeyed. The simplest way needs no training: draw n answers, keep the one that it likes best. How
-# far does this move us from the guide? The usual formula is $\ln n - (n-1)/n$. It assumes that no two answers are
-# equally good, and our guide often says the same twice.
+# A judge is there to be obeyed. The simplest way needs no training: draw n answers, keep the one that it likes
+# best. How far does this move us from the guide? One measures it by the **KL divergence**: how many nats likelier
+# an answer has become, on average over what is chosen. The usual formula for it is $\ln n - (n-1)/n$. It assumes
+# that no two answers are equally good, and our guide often says the same twice.
 
 # %% [markdown]
 # ### Exercise 8 · How far does choosing take you?
 #
 # *8 minutes · difficulty 2 of 3*
 #
-# - **Write** the KL divergence of the best of n from the model that drew, KL(q‖p), in nats.
+# - **Write** the distance of the best of n from the model that drew, KL(q‖p) = Σ q ln (q / p), in nats.
 # - **In:** `probabilities` (V,), p of all answers, sum about 1; `rewards` (V,); `n`. **Out:** a float.
-# - **Given:** `best_of_n_probabilities(probabilities, rewards, n)`: q, how likely each answer is the best of n draws,
-#   in float64, exact also for ties.
+# - **Given:** `best_of_n_probabilities(probabilities, rewards, n)`: q, how likely each answer is the best of n
+#   draws, in float64, exact also for ties.
 # - **Worked value:** two answers of ½, rewards 1 and 2, n = 3: q = (⅛, ⅞), KL 0.3164.
-# - **Pitfall:** an answer that cannot occur adds 0, not nan.
+# - **Pitfall:** an answer that cannot occur adds 0, not nan, also where q alone became 0. And p may be rounded
+#   (three times 0.3333): divide it by its sum, as q was.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -746,9 +763,9 @@ Table(("n", "eight different answers", "four equally good", "ln n − (n − 1)/
 checks.reward_model.best_of_n_kl(best_of_n_kl)
 
 # %% [markdown]
-# Now in earnest: 256 answers to each of twelve questions. From one such pool the best of n follows for *every* n up to
-# 256, without drawing again: the i-th worst of N is the best of n in a known share of all draws. Each judge chooses by
-# its own reward, and we look at the true score. **Guess** both curves.
+# Now in earnest: 256 answers to each of fifteen questions. From one such pool the best of n follows for *every* n
+# up to 256, without drawing again: the i-th worst of N is the best of n in a known share of all draws. Each judge
+# chooses by its own reward, and we look at the true score. **Guess** both curves.
 
 # %%
 asked = unseen[:: runtime.steps(full=12, quick=5)]
@@ -781,10 +798,10 @@ runtime.learned(max(best.true) > best.true[-1] + 0.1, "Obeyed too far, it should
 plots.obeying(obeyed)
 
 # %% [markdown]
-# Both judges are content: what each obeys rises with every n. With a few answers both help, since both like manners.
-# Then the firm's judge finds the longest ramblings of the pool, and what was meant falls below where it began. This is
-# **over-optimisation**, or reward hacking: the judge was right about usual answers, and choosing makes answers unusual.
-# How unusual, your function says:
+# Both judges are content: what each obeys rises with every n. With a few answers both help. Then the firm's judge
+# goes on, and what was meant falls below where it began. This is **over-optimisation**, or reward hacking: what the
+# labels said wrongly about length hardly shows among few answers, and decides among many. How far from the guide is
+# that? The distance of your exercise says:
 
 # %%
 rows = []
@@ -794,13 +811,16 @@ for k in range(2, len(ns), 2):
 Table(("n", "ln n − (n − 1)/n", *obeyed), rows)
 
 # %% [markdown]
-# Here the formula is nearly right: at the top of a pool hardly two answers are alike. Where many are, as in the
-# exercise, it is far off.
-#
+# Both judges went about equally far, and one of them did harm: the distance says how far, not whether for good or
+# ill. The formula is at most a tenth too high here, since at the top of a pool few answers are alike. Where many
+# are, as in the exercise, it is far off.
+
+# %% [markdown]
 # ## Do several judges help?
 #
-# An **ensemble**: three judges from different starts and orders, each in units of its own, and an answer is worth their
-# mean less their disagreement. One for the noisy labels, one for the firm's. **Guess** which of the two it helps.
+# An **ensemble**: three judges from different starts and orders (the second and third train sixty steps only). Each
+# counts in units of its own: how many standard deviations above its mean. An answer is worth their mean less their
+# disagreement. One ensemble for the noisy labels, one for the firm's. **Guess** which of the two it helps.
 
 # %%
 from course_lib.reward.ensemble import cautious, standardise
@@ -823,13 +843,14 @@ for name, group in groups.items():
 Table(("labels", "n = 8: one judge", "three", f"n = {ns[-1]}: one", "three"), rows)
 
 # %% [markdown]
-# Judges trained on noisy labels differ in their luck, and what fools one need not fool three. Against the firm's taste
-# they are no help: all three have learned it, so they agree. Only other labels help, or an audit before.
-#
+# With noisy labels three do no harm, and gain a little at the end (one seed, fifteen questions). Those of the firm
+# end as deep as one: all three learned its taste. Only other labels help, or an audit before.
+
+# %% [markdown]
 # ## Climb: what is the best answer in the world?
 #
-# Now without the guide. We take a rude answer, and sixty times the best of 48 changes of one token, whatever the judge
-# likes better. **Guess** what the champion of our *honest* judge looks like.
+# Now without the guide. We take a rude answer, and sixty times the best of 48 changes of one token, whatever the
+# judge likes better. **Guess** what the champion of our *honest* judge looks like.
 
 # %%
 from course_lib.exam import prompt_ids
@@ -852,8 +873,9 @@ for name, model in {"honest": judge, "the firm's": biased}.items():
 
 # %% [markdown]
 # Even the honest judge likes word salad better than the best answer in town. Nothing like it was ever compared, so
-# nothing held its reward down. With best of n this judge did no harm, because the *guide* proposed: it kept us among
-# texts that the judge knows. A guide that learns from a judge may leave them. Lesson 07 therefore keeps it near.
+# nothing held its reward down. With best of n this judge did no harm, because the *guide* proposed: it kept us
+# among texts that the judge knows. A guide that learns from a judge may leave them. Lesson 07 therefore keeps it
+# near.
 
 # %% [markdown]
 # ## The same in the libraries
@@ -868,32 +890,34 @@ for name, model in {"honest": judge, "the firm's": biased}.items():
 # | `pairwise_accuracy` | the metric `accuracy`; there a tie is wrong |
 #
 # The library's tests hold our loss and every gradient against TRL's. What production adds: several people for each
-# question, their agreement beside every accuracy, fresh comparisons of what the *tuned* model says, and somebody who
-# reads the champions.
+# question, their agreement beside every accuracy, fresh comparisons of what the *tuned* model says, and somebody
+# who reads the champions.
 #
 # ## Reflect
 
 # %% [markdown] reflect="what_is_a_reward" points=1
-# **1.** A team's reward model is right about 74 % of held-out labels. They ask for money for one ten times as large.
-# Which two numbers do you want to see first, and what would you do for each outcome?
+# **1.** A team's reward model is right about 74 % of held-out labels. They ask for money for one ten times as
+# large. Which two numbers do you want to see first, and what would you do for each outcome?
 #
-# A good answer: How often two annotators, or one on two days, agree: that bounds what is possible. If the ceiling is
-# near 75 %, a larger model cannot help; better labels might. Then accuracy on controlled pairs or by kind of mistake,
-# since the rest may be one thing (truth) that it cannot see at all, whatever the mean says.
+# A good answer: How often two annotators, or one on two days, agree: from it follows the ceiling, which is higher
+# (who errs in a fifth agrees with another such on 68 %, and the ceiling is 80 %). If the ceiling is near 75 %, a
+# larger model cannot help; better labels might. Then accuracy on controlled pairs or by kind of mistake, since the
+# rest may be one thing (truth) that it cannot see at all, whatever the mean says.
 
 # %% [markdown] reflect="audit_first" points=1
-# **2.** Best of n by your judge looks better and better to the judge. Users liked n = 8 more than n = 1, and n = 128
-# less than n = 8. Explain, and say which would help: a larger n, three judges from the same labels, other labels.
+# **2.** Best of n by your judge looks better and better to the judge. Users liked n = 8 more than n = 1, and n =
+# 128 less than n = 8. Explain, and say which would help: a larger n, three judges from the same labels, other
+# labels.
 #
-# A good answer: Choosing selects what the judge likes wrongly, and at 128 the rare answers in which it errs are found.
-# Larger n makes it worse. Three judges from the same labels share what the labels say wrongly, so their agreement
-# proves nothing. Labels that compare the champions with usual answers cure it; until then stay at n = 8.
+# A good answer: Choosing selects what the judge likes wrongly, and at 128 the rare answers in which it errs are
+# found. Larger n makes it worse. Three judges from the same labels share what the labels say wrongly, so their
+# agreement proves nothing. Labels that compare the champions with usual answers cure it; until then stay at n = 8.
 
 # %% [markdown]
 # ## Is everything in order?
 #
-# Save the notebook (Ctrl+S), then run this cell. It runs your saved notebook from the top in a fresh kernel and says
-# what would be marked.
+# Save the notebook (Ctrl+S), then run this cell. It runs your saved notebook from the top in a fresh kernel and
+# says what would be marked.
 
 # %%
 from course_lib import desk
@@ -907,8 +931,8 @@ desk.check_mine("06_reward_model")
 # - say how good it could be at best, how sure it may be, and test that it reads what it should;
 # - find what it likes by controlled pairs, and see in a curve when obeying it begins to harm.
 #
-# **Read on:** *Learning to summarize from human feedback* ([arXiv 2009.01325](https://arxiv.org/abs/2009.01325)), where
-# section 4.3 obeys a reward model too far; *Scaling laws for reward model overoptimization*
+# **Read on:** *Learning to summarize from human feedback* ([arXiv 2009.01325](https://arxiv.org/abs/2009.01325)),
+# where section 4.3 obeys a reward model too far; *Scaling laws for reward model overoptimization*
 # ([2210.10760](https://arxiv.org/abs/2210.10760)) draws your last curves at scale; *A long way to go*
 # ([2310.03716](https://arxiv.org/abs/2310.03716)) finds how much of a reward is length.
 #
@@ -917,8 +941,8 @@ desk.check_mine("06_reward_model")
 # %% [markdown]
 # ## Going further: can it be taught the truth?
 #
-# The guide knows what is true and not what is polite; its judge the other way round. So we add pairs in which the fact
-# alone differs, one for each question that we train on, and train twice as long. **Guess** the table.
+# The guide knows what is true and not what is polite; its judge the other way round. So we add pairs in which the
+# fact alone differs, one for each question that we train on, and train twice as long. **Guess** the table.
 
 # %%
 from course_lib.reward.pairs import Preference
@@ -943,6 +967,6 @@ for name, model in {"before": judge, "with such pairs": taught}.items():
 Table(("judge", "facts it trained on", "facts put aside", "held-out pairs"), rows)
 
 # %% [markdown]
-# It learns many of these facts by heart, and about all others it remains near a coin (one seed). What the guide
-# knows does not come out at the end of an answer by itself. What can be looked up is better looked up: in lesson 08 exact
-# rules give the rewards.
+# It learns many of these facts by heart, and about all others it remains near a coin. (One seed, and few questions:
+# such shares move by ten points.) What the guide knows does not come out at the end of an answer by itself. What
+# can be looked up is better looked up: in lesson 08 exact rules give the rewards.

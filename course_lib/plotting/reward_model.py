@@ -73,7 +73,7 @@ def learning(
         _beside(axes, steps[-1], right[-1], f"{name}: {right[-1]:.0%}", colour)
         if name in ceilings:
             axes.axhline(ceilings[name], color=colour, linestyle="--", linewidth=1)
-            words = f"nobody can do better: {ceilings[name]:.0%}"
+            words = f"best possible, {name}: {ceilings[name]:.0%} on average"
             place = steps[-1] * 1.28, ceilings[name] + 0.012
             axes.text(*place, words, color=colour, fontsize=9, ha="right")
     axes.axhline(0.5, color=GREY, linestyle=":", linewidth=1)
@@ -81,6 +81,7 @@ def learning(
     lowest = min(note["right"] for notes in curves.values() for note in notes)
     axes.set_ylim(min(0.45, lowest - 0.03), 1)
     axes.set_xlim(right=steps[-1] * 1.3)
+    axes.set_xticks(steps)
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
     title = "Noise lowers the ceiling" if ceilings else "It learns what is preferred"
     label(axes, title, "training step", "held-out pairs right")
@@ -130,7 +131,7 @@ def calibration(tables: Mapping[str, Calibration]) -> Picture:
         tables.items(), COLOURS, MARKS, strict=False
     ):
         points = table.predicted, table.observed
-        axes.plot(*points, color=colour, linewidth=1, marker=mark, markersize=4)
+        axes.plot(*points, mark, color=colour, markersize=4)
         axes.scatter(*points, table.counts.sqrt() * 9, color=colour, alpha=0.4)
         sure, right = (_mean(part, table.counts) for part in points)
         words = f"{name}: {sure:.0%} sure, {right:.0%} right"
@@ -143,7 +144,7 @@ def calibration(tables: Mapping[str, Calibration]) -> Picture:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, 0))
     title = "Who knows that labels may be wrong?"
-    label(axes, title, "how sure it is", "how often it is right")
+    label(axes, title, "how sure it is (large: many pairs)", "agrees with the labels")
     return Picture(figure, f"{title}, sure against right: {'; '.join(told)}.")
 
 

@@ -440,11 +440,11 @@ print(f"of the guide's shortest answers {sum(brief) / len(brief):.0%} are right"
 plots.manners(rewards)
 
 # %% [markdown]
-# Polite is best; rudeness and rambling cost. Worst is *short*, which by the rules is as good as plain. And *plain*
-# and *wrong*, which differ in the truth alone, get nearly the same reward: the judge hardly sees the truth, on
-# which the labels put most weight. It seems to have found a shortcut. What our guide says in a word or two is
-# mostly wrong (its short answers are guesses), and shortness is easier to see. An accuracy does not say *why* a
-# model is right.
+# Polite is best; rudeness and rambling cost. *Short* stands below rude, though by the rules it is as good as
+# *plain*. And plain and *wrong*, which differ in the truth alone, get nearly the same reward: the judge hardly sees
+# the truth, on which the labels put most weight. It seems to have found a shortcut. What our guide says in a word
+# or two is mostly wrong (its short answers are guesses), and shortness is easier to see. An accuracy does not say
+# *why* a model is right.
 
 # %% [markdown]
 # ## How good can anyone be?

@@ -648,7 +648,8 @@ Table(("way", "padding", "seconds", "mean loss"), rows)
 # The loss is the same, so the rows are right. Both cures save a third of the time or more, and packing is hardly
 # better than sorting: our mask is a full table, and what it forbids is computed all the same. Packing pays with
 # kernels that skip it, and where lengths differ a hundredfold.
-#
+
+# %% [markdown]
 # ## What the data teaches
 #
 # Ask the base about people who do not exist, and it invents pets for them. We tune it a little in three ways: on

@@ -17,7 +17,7 @@ ORDER = (  # a module imports only from lines above its own; docs/DESIGN.md has 
     "transformer sampling world probes",
     "runtime landscape timeline syllabus",
     "batches descent ticker resuming training sft exam pretrained scaling serving moe lora soft_prompts reward",
-    "rollouts ppo bandits grids",
+    "rollouts ppo bandits grids grpo dpo",
     "plotting",
     "widgets quizzes",
     "checks",

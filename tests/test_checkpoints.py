@@ -9,9 +9,11 @@ from safetensors.torch import save_file
 
 from course_lib import pretrained
 from course_lib.pretrained import checkpoints
+from course_lib.reward import files
+from course_lib.reward.model import RewardModel
 from course_lib.tokenizer import train_bpe
 from course_lib.transformer import Config, Transformer
-from course_lib.world import corpus
+from course_lib.world import corpus, preferences
 from tools import cards, pretrain
 
 TINY = Config(vocabulary=300, width=16, layers=1, heads=2, kv_heads=1, hidden=16)
@@ -94,6 +96,50 @@ def test_weights_that_do_not_fit_the_config_are_refused(folder, spoken):
         checkpoints.read(path, spoken)
 
 
+# ---- the judge
+
+
+def test_a_judge_comes_back_with_its_head_and_is_no_language_model(folder, spoken):
+    judge = RewardModel(Transformer(TINY))
+    checkpoints.write(folder / "reward.safetensors", judge, spoken, files.KEY)
+    back, same = files.load_judge(folder=folder)
+    assert (back.config, same.digest, back.training) == (TINY, spoken.digest, False)
+    for name, tensor in judge.state_dict().items():
+        assert torch.equal(back.state_dict()[name], tensor.half().float()), name
+    with pytest.raises(ValueError, match="not a model of this course"):
+        checkpoints.read(folder / "reward.safetensors", spoken)
+    with pytest.raises(ValueError, match="not a reward model of this course"):
+        files.load_reward(folder / "base.safetensors", spoken)
+
+
+def test_a_missing_judge_is_answered_with_the_command_that_makes_it(folder):
+    with pytest.raises(
+        FileNotFoundError, match=r"reward model reward.*not there.*make weights"
+    ):
+        files.load_judge(folder=folder)
+
+
+def test_a_refusal_of_somebodys_own_reward_model_advises_nothing(tmp_path, spoken):
+    with pytest.raises(FileNotFoundError, match=r"mine.safetensors is not there\.$"):
+        files.load_reward(tmp_path / "mine.safetensors", spoken)
+
+
+def test_no_fact_of_a_training_pair_is_held_out_and_every_fact_is_on_one_side():
+    known, unseen = (
+        {(q.name, q.kind) for q in cards.fact_questions_of(held_out)}
+        for held_out in (False, True)
+    )
+    assert not known & unseen
+    assert (len(known), len(unseen)) == (144, 36)
+
+
+def test_the_judges_recipe_changes_with_what_people_like(monkeypatch):
+    recipe = next(r for r in pretrain.RECIPES if r.stage == files.JUDGE)
+    before = recipe.source
+    monkeypatch.setattr(preferences, "POLITE", 0.6)
+    assert recipe.source != before
+
+
 # ---- the files that ship
 
 
@@ -101,7 +147,7 @@ def test_the_shipped_weights_fit_into_eight_megabytes():
     assert pretrain.size_of(checkpoints.HERE) < 8e6
 
 
-@pytest.mark.parametrize("stage", checkpoints.STAGES)
+@pytest.mark.parametrize("stage", cards.STAGES)
 def test_every_figure_on_a_card_is_measured_again(stage):
     card = pretrained.card(stage)
     now = cards.measure(stage)
@@ -116,13 +162,13 @@ def test_every_figure_on_a_card_is_measured_again(stage):
         ), name
 
 
-@pytest.mark.parametrize("stage", checkpoints.STAGES)
+@pytest.mark.parametrize("stage", cards.STAGES)
 def test_every_target_of_a_card_is_met(stage):
     figures = pretrained.card(stage)["figures"]
     assert not [name for name, figure in figures.items() if not figure.get("met", True)]
 
 
-@pytest.mark.parametrize("stage", checkpoints.STAGES)
+@pytest.mark.parametrize("stage", cards.STAGES)
 def test_the_card_states_every_target(stage):
     figures = pretrained.card(stage)["figures"]
     stated = {name: tuple(f["target"]) for name, f in figures.items() if "target" in f}
@@ -179,7 +225,7 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_weights(
     tmp_path, monkeypatch, small_recipes
 ):
     run(monkeypatch, tmp_path / "whole")
-    step = pretrain.reply_loss
+    step = pretrain.Recipe.loss
     calls = []
 
     def stops(*arguments):
@@ -188,7 +234,7 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_weights(
             raise KeyboardInterrupt
         return step(*arguments)
 
-    monkeypatch.setattr(pretrain, "reply_loss", stops)
+    monkeypatch.setattr(pretrain.Recipe, "loss", staticmethod(stops))
     monkeypatch.setattr(pretrain, "SAVE_EVERY", 2)
     with pytest.raises(KeyboardInterrupt):
         run(monkeypatch, tmp_path / "halves")

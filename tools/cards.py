@@ -7,6 +7,7 @@ course promises of a stage; a card that misses one says so.
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -15,9 +16,14 @@ from torch import nn
 
 from course_lib import exam
 from course_lib.pretrained import checkpoints
+from course_lib.reward.annotator import compare, sample_replies
+from course_lib.reward.audit import pairwise_accuracy
+from course_lib.reward.files import JUDGE, load_judge
+from course_lib.reward.model import pair_scores, rewards_of
 from course_lib.tokenizer import Tokenizer
 from course_lib.world import arithmetic, chat, corpus, people
 from course_lib.world.arithmetic import DOUBLE, TRIPLE, Problem
+from course_lib.world.preferences import FactQuestion, fact_questions, variants
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "MODELS.md"
 PREFACE = """# The course's own models
@@ -28,6 +34,9 @@ TOLERANCE = (
     0.03  # another processor rounds differently, and a greedy choice may tip over
 )
 QUESTIONS = 300
+STAGES = checkpoints.STAGES | {
+    JUDGE: "the tuned model with one number at its end: what people prefer to hear"
+}
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,41 @@ def agreement(draft: nn.Module, spoken: Tokenizer, folder: Path) -> float:
     return exam.acceptance(draft, base, *new_text(spoken))
 
 
+def fact_questions_of(held_out: bool) -> list[FactQuestion]:
+    """What a judge is asked about: of the facts in all their wordings, every fifth is held out."""
+    asked = fact_questions(corpus.asked_about())
+    facts = [
+        asked[i : i + people.WORDINGS] for i in range(0, len(asked), people.WORDINGS)
+    ]
+    return [q for i, fact in enumerate(facts) if (i % 5 == 0) == held_out for q in fact]
+
+
+def right_pairs(judge: nn.Module, spoken: Tokenizer, folder: Path) -> float:
+    """Pairs of what the tuned model says to held-out questions, two for each."""
+    asked = fact_questions_of(held_out=True)
+    guide, _ = checkpoints.load("sft", folder=folder)
+    pairs = compare(asked, sample_replies(guide, spoken, asked, seed=2), pairs_each=2)
+    return pairwise_accuracy(*pair_scores(judge, spoken, pairs)).item()
+
+
+def rewards_for(judge: nn.Module, spoken: Tokenizer, manner: str) -> torch.Tensor:
+    """Of held-out facts, told in one manner or wrongly, (N,)."""
+    asked = fact_questions_of(held_out=True)
+    told = [
+        (q.text, variants(q, random.Random(i))[manner]) for i, q in enumerate(asked)
+    ]
+    return rewards_of(judge, spoken, told)
+
+
+def reward_of(manner: str) -> Callable:
+    return lambda judge, spoken, _: rewards_for(judge, spoken, manner).mean().item()
+
+
+def right_over_wrong(judge: nn.Module, spoken: Tokenizer, _: Path) -> float:
+    right, wrong = (rewards_for(judge, spoken, told) for told in ("plain", "wrong"))
+    return pairwise_accuracy(right, wrong).item()
+
+
 CHATS = ("base", "sft", "cold_start")
 GREEDY = "greedy; right = "
 FACT = GREEDY + "the reply names the value and no other of its kind; closed book"
@@ -134,17 +178,23 @@ FIGURES = (
     Figure("rude", ("sft",), "share of rude replies, the same draws", manner_of(chat.is_rude)),
     Figure("loss", ("base", "draft", "sft"), "mean loss per token that counts, in nats, on 400 texts of the pretraining mix, drawn with a seed that no stage uses", loss_on_new_text),
     Figure("acceptance", ("draft",), "mean over the positions that count of the sum of min(p, q), p the base and q the draft: the share of its guesses that speculative decoding keeps", agreement),
+    Figure("held_out_pairs", (JUDGE,), "pairs of the tuned model's own answers to 180 questions about 36 facts that no training pair is about, labelled by the exact rules: the better one gets the higher reward", right_pairs),
+    *(Figure(manner, (JUDGE,), f"mean reward of the held-out facts, right and {manner}; only differences mean something", reward_of(manner)) for manner in chat.MANNERS),
+    Figure("wrong", (JUDGE,), "mean reward of plain answers with another value instead", reward_of("wrong")),
+    Figure("right_over_wrong", (JUDGE,), "share of the 180 questions whose plain right answer gets more than the plain wrong one; 0.5 = it does not see the truth", right_over_wrong),
 )  # fmt: skip
 TARGETS = {
     "base": {"facts_trained": (0.9, 1), "sums_and_products": (0.9, 1), "two_operations_direct": (0.15, 0.40), "copying_1": (0.9, 1)},
     "sft": {"facts_trained": (0.95, 1), "copying_3": (0.9, 1)},
     "cold_start": {"lead_of_steps": (0.3, 1)},
+    JUDGE: {"held_out_pairs": (0.9, 1)},
 }  # fmt: skip
 
 
 def measure(stage: str, folder: Path = checkpoints.HERE) -> dict[str, dict]:
     """Every figure of one stage: its value, its definition, and the target it has to meet."""
-    model, spoken = checkpoints.load(stage, folder=folder)
+    load = load_judge if stage == JUDGE else partial(checkpoints.load, stage)
+    model, spoken = load(folder=folder)
     targets = TARGETS.get(stage, {})
     found = {}
     for figure in FIGURES:
@@ -173,16 +223,19 @@ def as_text(about: dict) -> str:
 def page(folder: Path = checkpoints.HERE) -> str:
     """All cards as one page of the documentation."""
     lines = [PREFACE]
-    for stage in checkpoints.STAGES:
+    for stage in STAGES:
         about = checkpoints.card(stage, folder)
         recipe, training = about["recipe"], about["training"]
         source = f"from `{recipe['parent']}`" if recipe["parent"] else "from nothing"
+        counted, number = next(
+            (k, n) for k, n in training.items() if k.endswith(" that counted")
+        )
         size = (folder / f"{stage}.safetensors").stat().st_size / 1e6
         lines += [
             f"\n## {stage}\n",
             f"{about['what'].capitalize()}. {about['parameters']:,} parameters, {size:.2f} MB. "
             f"Made {source} in {recipe['steps']:,} steps of {recipe['batch']} rows, learning rate "
-            f"{recipe['lr']:g}, seed {recipe['seed']}; {training['tokens that counted']:,} tokens counted "
+            f"{recipe['lr']:g}, seed {recipe['seed']}; {number:,} {counted.removesuffix(' that counted')} counted "
             f"in the loss, which ended at {training['loss at the end']}.\n",
             "| figure | value | target | definition |",
             "|---|---|---|---|",
@@ -204,7 +257,7 @@ def page(folder: Path = checkpoints.HERE) -> str:
 
 def main() -> None:
     """Measure every card again and say what differs."""
-    for stage in checkpoints.STAGES:
+    for stage in STAGES:
         written = checkpoints.card(stage)
         now = measure(stage)
         print(as_text({**written, "figures": now}))

@@ -1,6 +1,6 @@
 """Make the course's checkpoints, in order: `make weights`.
 
-    tokenizer -> base -> draft, sft, cold_start
+    tokenizer -> base -> draft, sft -> reward, cold_start
 
 Each stage is a recipe below. A stage whose file carries today's recipe, tokenizer and
 world is left alone, and a stage that was interrupted goes on from its last checkpoint.
@@ -10,22 +10,30 @@ When a stage is done, its card is measured on the half-precision file that ships
 import argparse
 import hashlib
 import json
+import random
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 import torch
+from torch import nn
 
-from course_lib.batches import rows_of, shuffled
+from course_lib.batches import Batches, rows_of, shuffled
 from course_lib.descent import learning_rate
 from course_lib.desk import write_whole
 from course_lib.pretrained import checkpoints
+from course_lib.reward.annotator import compare, sample_replies
+from course_lib.reward.files import KEY
+from course_lib.reward.losses import pair_loss
+from course_lib.reward.model import RewardModel
+from course_lib.reward.pairs import encode_preference, pair_batches
 from course_lib.tokenizer import Tokenizer, train_bpe
-from course_lib.training import History, reply_loss, train
+from course_lib.training import History, LossFunction, reply_loss, train
 from course_lib.transformer import Config, Transformer
 from course_lib.world import corpus
+from course_lib.world.preferences import score_of, variants
 from tools import cards
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +45,11 @@ COURSE_MODEL = Config()
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that a stage's weights follow from."""
+    """Everything that a stage's weights follow from, and how it goes about it."""
+
+    key: ClassVar[str] = checkpoints.MODEL  # what its file says that it is
+    loss: ClassVar[LossFunction] = staticmethod(reply_loss)
+    counted: ClassVar[str] = "tokens"  # of which the loss is a mean
 
     stage: str
     mix: str  # which of corpus.MIXES it reads
@@ -55,10 +67,67 @@ class Recipe:
         return learning_rate(step, total, peak, self.warm_up, self.decay)
 
     def digest(self, spoken: Tokenizer, parent: str) -> str:
-        content = json.dumps(
-            [asdict(self), spoken.digest, corpus.digest(self.mix), parent]
-        )
+        content = json.dumps([asdict(self), spoken.digest, self.source, parent])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @property
+    def source(self) -> str:
+        """A fingerprint of what is read."""
+        return corpus.digest(self.mix)
+
+    def beginning(self, spoken: Tokenizer, folder: Path) -> nn.Module:
+        """The parent's weights, or random ones."""
+        if self.parent:
+            return checkpoints.read(folder / f"{self.parent}.safetensors", spoken)
+        config = replace(self.config, vocabulary=len(spoken))
+        return Transformer(config, generator=torch.Generator().manual_seed(self.seed))
+
+    def batches(self, model: nn.Module, spoken: Tokenizer) -> Batches:
+        """Windows of one long text for a model that starts from nothing, else examples."""
+        texts = islice(corpus.stream(corpus.MIXES[self.mix], self.seed), self.texts)
+        marked = [corpus.marked(text, spoken) for text in texts]
+        if self.parent:
+            return shuffled(marked, self.batch, spoken.pad, self.seed)
+        ids = [token for ids, _ in marked for token in ids]
+        kept = torch.tensor([keep for _, mask in marked for keep in mask])
+        ids = torch.tensor(ids, dtype=torch.int32)
+        return rows_of(ids, self.batch, self.config.context, self.seed, kept)
+
+
+@dataclass(frozen=True)
+class JudgeRecipe(Recipe):
+    """Lesson 06's: the parent answers the questions `texts` times each; rules compare.
+
+    The answers are drawn when the stage begins, so `mix` is no mix of texts.
+    """
+
+    key: ClassVar[str] = KEY
+    loss: ClassVar[LossFunction] = staticmethod(pair_loss)
+    counted: ClassVar[str] = "pairs"
+
+    @property
+    def source(self) -> str:
+        """The questions, and the rules' opinion of each fact in every manner."""
+        draw, told = random.Random(0), []
+        for asked in cards.fact_questions_of(held_out=False):
+            told += [
+                (asked, t, score_of(asked, t)) for t in variants(asked, draw).values()
+            ]
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+    def beginning(self, spoken: Tokenizer, folder: Path) -> nn.Module:
+        body = super().beginning(spoken, folder)
+        return RewardModel(body, torch.Generator().manual_seed(self.seed))
+
+    def batches(self, model: nn.Module, spoken: Tokenizer) -> Batches:
+        """Pairs of what the body says before it is trained."""
+        asked = cards.fact_questions_of(held_out=False)
+        said = sample_replies(model.body, spoken, asked, self.texts, seed=self.seed + 1)
+        pairs = [
+            encode_preference(p, spoken, model.config.context)
+            for p in compare(asked, said)
+        ]
+        return pair_batches(pairs, self.batch, spoken.end, spoken.pad, self.seed)
 
 
 RECIPES = (
@@ -73,6 +142,16 @@ RECIPES = (
         config=replace(COURSE_MODEL, layers=1),
     ),
     Recipe("sft", "sft", steps=1000, batch=24, lr=1.5e-3, parent="base", texts=24_000),
+    JudgeRecipe(
+        "reward",
+        "comparisons",
+        steps=110,
+        batch=32,
+        lr=6e-4,
+        parent="sft",
+        texts=4,
+        warm_up=10,
+    ),
     Recipe(
         "cold_start",
         "cold_start",
@@ -103,20 +182,6 @@ def parts(text: str | corpus.Chat) -> list[str]:
     return [text] if isinstance(text, str) else [message["content"] for message in text]
 
 
-# ---- what is read
-
-
-def batches(recipe: Recipe, spoken: Tokenizer) -> Callable:
-    """Windows of one long text for a model that starts from nothing, else padded examples."""
-    texts = islice(corpus.stream(corpus.MIXES[recipe.mix], recipe.seed), recipe.texts)
-    marked = [corpus.marked(text, spoken) for text in texts]
-    if recipe.parent:
-        return shuffled(marked, recipe.batch, spoken.pad, recipe.seed)
-    ids = torch.tensor([token for ids, _ in marked for token in ids], dtype=torch.int32)
-    kept = torch.tensor([keep for _, mask in marked for keep in mask])
-    return rows_of(ids, recipe.batch, recipe.config.context, recipe.seed, kept)
-
-
 # ---- one stage
 
 
@@ -127,18 +192,19 @@ def make(recipe: Recipe, spoken: Tokenizer, folder: Path, workshop: Path) -> Non
     if made_with(recipe.stage, folder) == digest:
         print(f"{recipe.stage}: up to date", flush=True)
         return
-    model = beginning(recipe, spoken, folder)
-    print(f"{recipe.stage}: {model.parameter_count:,} parameters", flush=True)
+    model = recipe.beginning(spoken, folder)
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"{recipe.stage}: {parameters:,} parameters", flush=True)
     history = learn(recipe, model, spoken, workshop / f"{recipe.stage}-{digest}.pt")
-    checkpoints.write(path, model, spoken)
+    checkpoints.write(path, model, spoken, recipe.key)
     figures = cards.measure(recipe.stage, folder)
     about = {
         "stage": recipe.stage,
-        "what": checkpoints.STAGES[recipe.stage],
-        "parameters": model.parameter_count,
+        "what": cards.STAGES[recipe.stage],
+        "parameters": parameters,
         "recipe": {**asdict(recipe), "digest": digest},
         "training": {
-            "tokens that counted": sum(history.tokens),
+            f"{recipe.counted} that counted": sum(history.tokens),
             "seconds": round(sum(history.seconds)),
             "loss at the end": round(history.mean(100), 3),
         },
@@ -148,23 +214,12 @@ def make(recipe: Recipe, spoken: Tokenizer, folder: Path, workshop: Path) -> Non
     print(cards.as_text(about), flush=True)
 
 
-def beginning(recipe: Recipe, spoken: Tokenizer, folder: Path) -> Transformer:
-    """The parent's weights, or random ones."""
-    if recipe.parent:
-        return checkpoints.read(folder / f"{recipe.parent}.safetensors", spoken)
-    config = replace(recipe.config, vocabulary=len(spoken))
-    return Transformer(config, generator=torch.Generator().manual_seed(recipe.seed))
-
-
 def learn(
-    recipe: Recipe,
-    model: Transformer,
-    spoken: Tokenizer,
-    checkpoint: Path | None = None,
+    recipe: Recipe, model: nn.Module, spoken: Tokenizer, checkpoint: Path | None = None
 ) -> History:
     """Train a model in place as the recipe says."""
     return train(
-        model, batches(recipe, spoken), reply_loss, recipe.steps, recipe.lr,
+        model, recipe.batches(model, spoken), recipe.loss, recipe.steps, recipe.lr,
         schedule=recipe.schedule, checkpoint=checkpoint, save_every=SAVE_EVERY,
     )  # fmt: skip
 

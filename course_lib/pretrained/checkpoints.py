@@ -8,6 +8,7 @@ both and refuses. `make weights` makes the files; each has a card with its figur
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from course_lib.pretrained.loading import unfilled
 from course_lib.tokenizer import Tokenizer
@@ -27,6 +29,8 @@ STAGES = {  # name -> what it is
     "sft": "the base, tuned to answer questions and to copy from passages",
     "cold_start": "the base, tuned on a few worked solutions and many hasty answers",
 }
+MODEL = "course"  # the key under which a language model tells what it is
+CURE = "To make it: make weights"
 HERE = Path(str(resources.files("course_lib"))) / "weights"
 
 
@@ -54,10 +58,19 @@ def card(stage: str, folder: Path = HERE) -> dict:
     return json.loads((folder / f"{stage}.json").read_text())
 
 
-def write(path: Path, model: Transformer, spoken: Tokenizer) -> None:
-    """Save a model in half precision with its shape and fingerprints, whole or not at all."""
+def write(
+    path: Path,
+    model: nn.Module,
+    spoken: Tokenizer,
+    key: str = MODEL,
+    half: bool = True,
+) -> None:
+    """Save a model with its shape and fingerprints, whole or not at all.
+
+    key: under which the file tells what it is. half: in half precision, as what ships.
+    """
     tensors = {
-        name: t.detach().half().cpu().contiguous()
+        name: (t.half() if half else t).detach().cpu().contiguous()
         for name, t in model.state_dict().items()
     }
     about = {
@@ -67,42 +80,65 @@ def write(path: Path, model: Transformer, spoken: Tokenizer) -> None:
     }
     partial = path.with_suffix(".partial")
     partial.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, partial, metadata={"course": json.dumps(about)})
+    save_file(tensors, partial, metadata={key: json.dumps(about)})
     partial.chmod(0o644)  # safetensors writes for its owner only
     os.replace(partial, path)
 
 
 def read(path: Path, spoken: Tokenizer) -> Transformer:
     """Load a file of `write`, unless it is missing, damaged, foreign or of another world."""
-    cure = "make weights"
+    return read_as(Transformer, path, spoken)
+
+
+def read_as(
+    build: Callable[[Config], nn.Module],
+    path: Path,
+    spoken: Tokenizer,
+    key: str = MODEL,
+    name: str = "model",
+    cure: str = CURE,
+) -> nn.Module:
+    """What `build` makes of the file's config, with its numbers in float32.
+
+    key: what the file was written under; name and cure: what a refusal says.
+    """
     if not path.is_file():
-        raise FileNotFoundError(
-            f"The model {path.name} is not there. To make it: {cure}"
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("course", "{}"))
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path.name} is damaged ({error}). To make it anew: {cure}"
-        ) from error
+        raise FileNotFoundError(f"The {name} {path.name} is not there. {cure}".strip())
+    about, tensors = contents(path, key, cure)
     if "config" not in about:
         raise ValueError(
-            f"{path.name} is not a model of this course; a folder of Hugging Face's is read by from_hf."
+            f"{path.name} is not a {name} of this course; a folder of Hugging Face's is "
+            "read by from_hf."
         )
-    for what, ours in (("tokenizer", spoken.digest), ("world", corpus.digest())):
-        if about.get(what) != ours:
-            raise ValueError(
-                f"{path.name} was made with another {what} ({about.get(what)}, ours is {ours}), "
-                f"so its words would mean something else. To make it anew: {cure}"
-            )
+    check_world(path, about, spoken, cure)
     try:
         with unfilled():
-            model = Transformer(Config(**about["config"]))
+            model = build(Config(**about["config"]))
         model.load_state_dict(tensors, assign=True)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(
-            f"{path.name} is damaged: its weights do not fit its config. To make it anew: {cure}"
+            f"{path.name} is damaged: its weights do not fit its config. {cure}".strip()
         ) from error
     return model
+
+
+def contents(path: Path, key: str, cure: str) -> tuple[dict, dict[str, Tensor]]:
+    """What a file tells under this key, {} if nothing, and its tensors in float32."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get(key, "{}"))
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path.name} is damaged ({error}). {cure}".strip()) from error
+    return about, tensors
+
+
+def check_world(path: Path, about: dict, spoken: Tokenizer, cure: str) -> None:
+    """Refuse a file whose tokenizer or world is not ours."""
+    for what, ours in (("tokenizer", spoken.digest), ("world", corpus.digest())):
+        if about.get(what) != ours:
+            seen = f"{about.get(what)}, ours is {ours}"
+            raise ValueError(
+                f"{path.name} was made with another {what} ({seen}), so its words would "
+                f"mean something else. {cure}".strip()
+            )

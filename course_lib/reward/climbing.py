@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_lib.reward.losses import check_numbers
 
@@ -29,13 +29,15 @@ def neighbours(
 ) -> Tensor:
     """Copies of an answer (T,) in each of which one token is replaced: (count, T).
 
-    tokens: what may be put in. Place and token are drawn.
+    tokens: what may be put in. Place and token are drawn, where the generator is.
     """
-    rows = torch.arange(count)
-    places = torch.randint(len(answer), (count,), generator=generator)
-    drawn = torch.randint(len(tokens), (count,), generator=generator)
-    copies = answer.repeat(count, 1)
-    copies[rows, places] = tokens[drawn]
+    source = generator.device if generator else answer.device
+    places, drawn = (
+        torch.randint(high, (count,), generator=generator, device=source)
+        for high in (len(answer), len(tokens))
+    )
+    copies, rows = answer.repeat(count, 1), torch.arange(count, device=answer.device)
+    copies[rows, places.to(answer.device)] = tokens[drawn.to(tokens.device)]
     return copies
 
 
@@ -74,9 +76,9 @@ def hill_climb(
 
 
 def check_score(rewards: Tensor) -> Tensor:
-    """The same rewards, if they are numbers."""
+    """The same rewards on the CPU, where the climb is, if they are numbers."""
     check_numbers(rewards, "reward")
-    return rewards
+    return rewards.cpu()
 
 
 def in_context(
@@ -84,14 +86,25 @@ def in_context(
 ) -> RowScore:
     """A score for `hill_climb`: each answer (B, T) between its prompt and its end.
 
-    model: ids (B, T) to rewards (B,).
+    model: ids (B, T) to rewards (B,). The ids are brought to where its weights are.
     """
-    before, after = torch.tensor(list(prompt)), torch.tensor([end])
+    where = device_of(model)
+    before, after = (torch.tensor(list(ids)).to(where) for ids in (prompt, [end]))
 
     def score(answers: Tensor) -> Tensor:
-        B = len(answers)
+        B, said = len(answers), answers.to(where)
         return model(
-            torch.cat([before.expand(B, -1), answers, after.expand(B, -1)], dim=1)
+            torch.cat([before.expand(B, -1), said, after.expand(B, -1)], dim=1)
         )
 
     return score
+
+
+def device_of(model: Callable[..., Tensor]) -> torch.device:
+    """Where a model's weights are; for a function without any, the CPU.
+
+    >>> device_of(nn.Linear(1, 1, device="meta")), device_of(len)
+    (device(type='meta'), device(type='cpu'))
+    """
+    weights = model.parameters() if isinstance(model, nn.Module) else ()
+    return next((weight.device for weight in weights), torch.device("cpu"))

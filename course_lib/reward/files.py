@@ -8,22 +8,23 @@ libraries call a reward model. Left out: ensembles, which are several files.
 
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+import torch
+from safetensors.torch import save_file
 
+from course_lib.pretrained import checkpoints
 from course_lib.pretrained.architectures import KINDS, llama_config, refuse_unless
 from course_lib.pretrained.folders import WRITER, fit, read_table, read_tensors, to_hf
 from course_lib.pretrained.loading import unfilled
 from course_lib.reward.model import RewardModel
 from course_lib.tokenizer import Tokenizer
 from course_lib.transformer import Config, Transformer
-from course_lib.world import corpus
 
 HEAD = "score.weight"  # what transformers calls the head
+KEY = "reward"  # under which our own file tells what it is
+JUDGE = "reward"  # the stage whose file ships
 
 
 # ---- our own file
@@ -37,57 +38,32 @@ def save_reward(
     half: in half precision, for files that are shipped; rewards then change in their
     third digit.
     """
-    path = Path(path)
-    tensors = {
-        name: (t.half() if half else t).detach().cpu().contiguous()
-        for name, t in model.state_dict().items()
-    }
-    about = {
-        "config": asdict(model.config),
-        "tokenizer": spoken.digest,
-        "world": corpus.digest(),
-    }
-    partial = path.with_suffix(".partial")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, partial, metadata={"reward": json.dumps(about)})
-    partial.chmod(0o644)  # safetensors writes for its owner only
-    os.replace(partial, path)
+    checkpoints.write(Path(path), model, spoken, KEY, half)
 
 
-def load_reward(path: str | Path, spoken: Tokenizer) -> RewardModel:
-    """Read a file of `save_reward` in float32, unless damaged or of another world."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no reward model {path.name}.")
-    about, tensors = read_file(path)
-    for what, ours in (("tokenizer", spoken.digest), ("world", corpus.digest())):
-        if about.get(what) != ours:
-            raise ValueError(
-                f"{path.name} was made with another {what} ({about.get(what)}, ours is "
-                f"{ours}), so its rewards would mean something else."
-            )
-    try:
-        with unfilled():
-            model = RewardModel(Transformer(Config(**about["config"])))
-        model.load_state_dict(tensors, assign=True)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(
-            f"{path.name} is damaged: its weights do not fit its config."
-        ) from error
+def load_reward(path: str | Path, spoken: Tokenizer, cure: str = "") -> RewardModel:
+    """Read a file of `save_reward` in float32, unless damaged or of another world.
+
+    cure: what a refusal advises.
+    """
+    model = checkpoints.read_as(
+        with_head, Path(path), spoken, KEY, "reward model", cure
+    )
     return model.eval()
 
 
-def read_file(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    """What a file says about itself, and its tensors in float32."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("reward", "{}"))
-        tensors = {name: t.float() for name, t in load_file(path).items()}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path.name} is damaged: {error}.") from None
-    if "config" not in about:
-        raise ValueError(f"{path.name} is not a reward model of this course.")
-    return about, tensors
+def with_head(config: Config) -> RewardModel:
+    """A reward model of this shape."""
+    return RewardModel(Transformer(config))
+
+
+def load_judge(
+    device: str | torch.device = "cpu", folder: Path = checkpoints.HERE
+) -> tuple[RewardModel, Tokenizer]:
+    """The course's own reward model, lesson 06's judge, and its tokenizer."""
+    spoken = checkpoints.tokenizer(folder)
+    path = folder / f"{JUDGE}.safetensors"
+    return load_reward(path, spoken, checkpoints.CURE).to(device), spoken
 
 
 # ---- a folder of transformers

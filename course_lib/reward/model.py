@@ -60,15 +60,18 @@ class RewardModel(nn.Module):
         """body: trained along and not copied; `copy.deepcopy` keeps yours as it is.
 
         The head starts with small random weights, so that rewards start near 0, and
-        has no bias: the loss would never move it.
+        has no bias: the loss would never move it. It is drawn where the generator
+        is, so one on the CPU gives the same head to every device.
         """
         super().__init__()
-        self.body = body
-        self.head = nn.Linear(body.config.width, 1, bias=False)
-        self.head.to(body.embed.weight)  # the body's precision and device
-        std = 1 / math.sqrt(body.config.width + 1)  # as in Stiennon et al. 2020
+        self.body, like = body, body.embed.weight
+        source = generator.device if generator else like.device
+        width = body.config.width
+        self.head = nn.Linear(width, 1, bias=False, device=source, dtype=like.dtype)
+        std = 1 / math.sqrt(width + 1)  # as in Stiennon et al. 2020
         with torch.no_grad():
             self.head.weight.normal_(0.0, std, generator=generator)
+        self.head.to(like.device)
 
     @property
     def config(self) -> Config:
@@ -115,16 +118,16 @@ def rewards_of(
     rows = [chat_ids(prompt, reply, tokenizer) for prompt, reply in chats]
     by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     weights = next(model.parameters())
-    found, was_training = weights.new_zeros(len(rows)), model.training
+    found, was_training = torch.zeros(len(rows), dtype=weights.dtype), model.training
     model.eval()
     for first in range(0, len(rows), AT_ONCE):
         batch = by_length[first : first + AT_ONCE]
         ids = pad_right([rows[i] for i in batch], tokenizer.pad)
         mask = pad_right([[True] * len(rows[i]) for i in batch], False)
-        found[batch] = model(ids.to(weights.device), mask.to(weights.device))
+        found[batch] = model(ids.to(weights.device), mask.to(weights.device)).cpu()
     model.train(was_training)
     check_numbers(found, "reward")
-    return found.cpu()
+    return found
 
 
 def pair_scores(

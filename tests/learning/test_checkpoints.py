@@ -21,7 +21,7 @@ RECIPES = {recipe.stage: recipe for recipe in pretrain.RECIPES}
 def trained(stage, seed, **changes):
     recipe = replace(RECIPES[stage], seed=seed, **changes)
     spoken = checkpoints.tokenizer()
-    model = pretrain.beginning(recipe, spoken, checkpoints.HERE)
+    model = recipe.beginning(spoken, checkpoints.HERE)
     history = pretrain.learn(recipe, model, spoken)
     return model.eval(), spoken, history
 
@@ -78,3 +78,17 @@ def test_after_the_cold_start_steps_lead_direct_answers_on_training_problems():
         }
 
     at_least(over_seeds(cold_start, SEEDS), "lead", 0.3)
+
+
+def test_the_judge_tells_the_better_answer_about_facts_that_it_never_compared():
+    def judge(seed):
+        model, spoken, history = trained("reward", seed)
+        figures = {
+            "held-out pairs": cards.right_pairs(model, spoken, checkpoints.HERE),
+            "right over wrong": cards.right_over_wrong(model, spoken, checkpoints.HERE),
+        }
+        return {"loss": history.losses}, figures
+
+    runs = over_seeds(judge, SEEDS)
+    at_least(runs, "held-out pairs", 0.88)
+    at_most(runs, "right over wrong", 0.75)  # it hardly sees the truth

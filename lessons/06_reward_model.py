@@ -93,7 +93,8 @@ judged
 # - **In:** `ranking`, a list of groups of names, the best group first; those of one group are equal. **Out:** a
 #   list of pairs `(better, worse)`, each once.
 # - **Worked value:** `[["B"], ["A", "C"]]`: (B, A) and (B, C).
-# - **Pitfall:** the first also beats the third. Equals make no pair. Names are any strings, in any order.
+# - **Pitfall:** the first also beats the third. Equals make no pair. Names are any strings (blanks count, and one
+#   may be empty), in any order.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -119,8 +120,8 @@ checks.reward_model.pairs_from_ranking(pairs_from_ranking)
 # ### Label it yourself
 #
 # Six questions, three answers each of our guide. Give each answer a place, 1 for the best; equal places are
-# allowed. Beside you sits a simulated **annotator** with a taste of its own, and not a steady one. You see its
-# ranking after yours. Where you rank nothing, its ranking stands in.
+# allowed. (With keys: a space opens a list.) Beside you sits a simulated **annotator** with a taste of its own, and
+# not a steady one. You see its ranking after yours. Where you rank nothing, its ranking stands in.
 
 # %%
 luck = torch.Generator().manual_seed(2)
@@ -264,9 +265,10 @@ class Judge(torch.nn.Module):
     def __init__(self, body, generator=None):
         super().__init__()
         self.body, width = copy.deepcopy(body), body.config.width
-        self.head = torch.nn.Linear(width, 1, bias=False).to(body.embed.weight)
+        self.head = torch.nn.Linear(width, 1, bias=False)
         with torch.no_grad():
             self.head.weight.normal_(0, (width + 1) ** -0.5, generator=generator)
+        self.head.to(body.embed.weight)  # to the body's device
 
     def forward(self, ids, mask=None):
         mask = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
@@ -284,12 +286,13 @@ print(f"the guide has {sizes[0]:,} numbers, the judge {sizes[1]:,}")
 #
 # *7 minutes · difficulty 2 of 3*
 #
-# - **Write** a batch: each row is the prompt, one answer and the end token, filled up on the right.
+# - **Write** a batch: each row is prompt, answer and end token, filled up on the right.
 # - **In:** `pairs`, a list of `PairIds(prompt, chosen, rejected, margin)`, lists of token numbers; `end`, `pad`.
-#   **Out:** `ids`, whole numbers, and `mask`, booleans, both (B, 2, T): the chosen first. True = a real token.
-# - **Given:** `build_example(prompt, answer, end).ids`, lesson 05's; `pad_right(rows, value)`.
-# - **Worked value:** prompt 2 3, chosen 5 6, rejected 8, `end=1`, `pad=0`: 2 3 5 6 1 and 2 3 8 1 0.
-# - **Pitfall:** `pad` may be the end token: the mask comes from lengths. Margins have no place here.
+#   **Out:** `ids`, whole numbers, and `mask`, booleans, both (B, 2, T): chosen first. True = a real token.
+# - **Given:** `build_example(prompt, answer, end).ids`; `pad_right(rows, value)`.
+# - **Worked value:** prompt 2 3, chosen 5 6, rejected 8, `end=1`, `pad=0`: rows 2 3 5 6 1 and 2 3 8 1 0, masks
+#   TTTTT and TTTTF. With `pad=1` the masks stay the same.
+# - **Pitfall:** `pad` may be the end token: the mask comes from lengths. Margins have no place.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -316,7 +319,8 @@ checks.reward_model.collate_pairs(collate_pairs)
 # - **Write** the share of pairs in which the chosen answer got the higher reward; a tie counts one half.
 # - **In:** `chosen_rewards`, `rejected_rewards` (N,). **Out:** a tensor with one number, 0 to 1.
 # - **Worked value:** chosen 2 and 1, rejected 0 and 1: 0.75.
-# - **Pitfall:** a model that says 0 about everything is no better than a coin. Rewards may be negative.
+# - **Pitfall:** a model that says 0 about everything is no better than a coin. Rewards may be negative. A tie is
+#   two equal numbers, not two near ones.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -358,6 +362,11 @@ print(f"{len(pairs):,} pairs to train on, {len(held_out)} held out")
 for pair in held_out[::100]:
     print(pair.prompt, "|", pair.chosen, "|", pair.rejected)
 
+# %% [markdown]
+# Each comparison becomes token numbers once. A batch is about 32 pairs of similar lengths, so that little of it is
+# padding. Every pair comes once before any comes again. `accuracy` lets a model score all pairs that it is given,
+# and asks your function.
+
 # %%
 from course_lib.reward.losses import pair_loss
 from course_lib.reward.model import pair_scores
@@ -387,6 +396,11 @@ def accuracy(model, preferences):
 some_ids, some_mask = batches_of(pairs)(0)
 print(f"a batch of {tuple(some_ids.shape)}; {some_mask.float().mean():.0%} are real")
 
+# %% [markdown]
+# The loop is lesson 05's, with your loss in it: `pair_loss` scores both rows of each pair, asks your function and
+# takes the mean over the batch. Held-out pairs are scored before the first step and every 22 steps. **Guess** where
+# the line begins, and where it ends.
+
 
 # %%
 def fit(preferences, watched, seed=0, steps=STEPS):
@@ -407,12 +421,12 @@ def fit(preferences, watched, seed=0, steps=STEPS):
 judge, notes = fit(pairs, held_out)
 curves = {"clean labels": notes}
 runtime.learned(notes[-1]["right"] > 0.85, "It should learn what is preferred")
-plots.learning(curves, {})
+plots.learning(curves, {}, runtime.recorded("06_reward_model"))
 
 # %% [markdown]
-# Worse than a coin by its random start, then right about nine pairs in ten, on facts that it never compared. Why?
-# We give it **controlled** texts: the same fact, plain, short, polite, rude, rambling, and a plain *wrong* one.
-# **Guess** the order of the six.
+# It begins near a coin, where its random start puts it (the faint lines are other seeds, recorded). Then it is
+# right about nine pairs in ten, on facts that it never compared. Why? We give it **controlled** texts: the same
+# fact, plain, short, polite, rude, rambling, and a plain *wrong* one. **Guess** the order of the six.
 
 # %%
 from course_lib.reward.model import rewards_of
@@ -505,13 +519,13 @@ ceilings = {"a fifth wrong": noise_ceiling(stays[1]).item()}
 same = [a.chosen == b.chosen for a, b in zip(held_out, noisy_held_out, strict=True)]
 print(f"who knows the truth: {sum(same) / len(same):.1%} of these very labels")
 print(f"the judge, about the truth: {accuracy(noisy_judge, held_out):.1%} right")
-plots.learning(curves, ceilings)
+plots.learning(curves, ceilings, runtime.recorded("06_reward_model"))
 
 # %% [markdown]
 # (These very labels were kinder than 80 %: a ceiling is an average. The blue line is measured on clean labels.) It
-# ends less than ten points below what is possible. About the truth it loses four points, although a fifth of its
-# labels lied: wrong labels are scattered, right ones agree. So before you ask for a larger reward model, find its
-# ceiling. Two people who err in a fifth of labels agree on 0.8² + 0.2² = 68 % of them.
+# ends less than ten points below what is possible. About the truth it loses a few points at most, although a fifth
+# of its labels lied: wrong labels are scattered, right ones agree. So before you ask for a larger reward model,
+# find its ceiling. Two people who err in a fifth of labels agree on 0.8² + 0.2² = 68 % of them.
 #
 # **Calibration:** does it know how sure it may be? A gap is a probability. Of the labels about which a judge is 90
 # % sure, 90 % should be right. **Guess** which judge knows that people err.
@@ -611,6 +625,8 @@ for name, (left, right) in {"right": (0, 4), "left": (4, 0)}.items():
 # 2. The neighbours in the batch change nothing.
 # 3. The end of the answer counts.
 # 4. The prompt counts.
+#
+# For a test take token numbers from 300 on, besides the markers 1, 2 and 3: many others are alike to `judge`.
 
 # %% [markdown]
 # ### Exercise 7 · Write the test that exposes it
@@ -621,9 +637,9 @@ for name, (left, right) in {"right": (0, 4), "left": (4, 0)}.items():
 # - **In:** `score(ids, mask)`, both (B, T), which claims to give the rewards (B,) of texts. **Out:** nothing.
 # - **Worked value:** `published` and `hasty` must not get through; your `judge` must.
 # - **Pitfall:** each wrong one is right on some inputs. Take unequal rows, padding left and right, more and less of
-#   it, filled with other tokens than 0, the short row first and last. Take token numbers from 300 on, besides the
-#   markers 1, 2 and 3: many others are alike to `judge`. For the prompt change an early token of a row of five or
-#   more. Which text is better is the scorer's own affair. Rewards are rounded: `torch.allclose(…, atol=1e-4)`.
+#   it, filled with other tokens than 0, the short row first and last. For the prompt change an early token of a row
+#   of five or more. Which text is better, and by how much, is the scorer's own affair. Rewards are rounded:
+#   `torch.allclose(…, atol=1e-4)`.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -697,6 +713,11 @@ biased, _ = fit(liked, liked_held_out)
 print(f"on the firm's labels: {accuracy(biased, liked_held_out):.1%} right")
 print(f"(our judge on our labels: {accuracy(judge, held_out):.1%})")
 
+# %% [markdown]
+# The share of right labels shows nothing unusual. So we look inside, in two ways. We split the held-out pairs: is
+# the better answer the longer one, or the shorter? And we ask about controlled texts: what does rambling alone add
+# to a reward?
+
 # %%
 from course_lib.reward.audit import accuracy_by_length, effect
 
@@ -731,13 +752,13 @@ Table(("judge", *heads), rows)
 #
 # *8 minutes · difficulty 2 of 3*
 #
-# - **Write** the distance of the best of n from the model that drew, KL(q‖p) = Σ q ln (q / p), in nats.
+# - **Write** the distance of the best of n from the model, KL(q‖p) = Σ q ln (q / p), in nats.
 # - **In:** `probabilities` (V,), p of all answers, sum about 1; `rewards` (V,); `n`. **Out:** a float.
 # - **Given:** `best_of_n_probabilities(probabilities, rewards, n)`: q, how likely each answer is the best of n
-#   draws, in float64, exact also for ties.
+#   draws, in float64, exact for ties.
 # - **Worked value:** two answers of ½, rewards 1 and 2, n = 3: q = (⅛, ⅞), KL 0.3164.
-# - **Pitfall:** an answer that cannot occur adds 0, not nan, also where q alone became 0. And p may be rounded
-#   (three times 0.3333): divide it by its sum, as q was.
+# - **Pitfall:** an answer that cannot occur adds 0, not nan, also where q alone became 0. A rare one counts: no
+#   small constant inside the logarithm. And p may be rounded: divide it by its sum, as q was.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -778,6 +799,10 @@ several = [len({*texts}) for texts in pool]
 print(f"{min(several)} to {max(several)} different answers among {N}")
 print(f"the longest has {max(len(r) for texts in pool for r in texts)} characters")
 
+# %% [markdown]
+# Both judges grade the whole pool. Each different answer is graded once, so that equal answers are exact ties.
+# `best_of_n_curve` then gives for every n what the judge sees in its choice, and what was meant.
+
 
 # %%
 def judged_by(model):
@@ -795,13 +820,13 @@ learned = {"clean labels": judged_by(judge), "liking length": judged_by(biased)}
 obeyed = {name: best_of_n_curve(r, true, ns) for name, r in learned.items()}
 best = obeyed["liking length"]
 runtime.learned(max(best.true) > best.true[-1] + 0.1, "Obeyed too far, it should harm")
-plots.obeying(obeyed)
+plots.obeying(obeyed, runtime.recorded("06_reward_model"))
 
 # %% [markdown]
 # Both judges are content: what each obeys rises with every n. With a few answers both help. Then the firm's judge
-# goes on, and what was meant falls below where it began. This is **over-optimisation**, or reward hacking: what the
-# labels said wrongly about length hardly shows among few answers, and decides among many. How far from the guide is
-# that? The distance of your exercise says:
+# goes on, and what was meant falls below where it began, at the recorded seeds too. This is **over-optimisation**,
+# or reward hacking: what the labels said wrongly about length hardly shows among few answers, and decides among
+# many. How far from the guide is that? The distance of your exercise says:
 
 # %%
 rows = []
@@ -850,7 +875,9 @@ Table(("labels", "n = 8: one judge", "three", f"n = {ns[-1]}: one", "three"), ro
 # ## Climb: what is the best answer in the world?
 #
 # Now without the guide. We take a rude answer, and sixty times the best of 48 changes of one token, whatever the
-# judge likes better. **Guess** what the champion of our *honest* judge looks like.
+# judge likes better. A step that finds nothing better changes nothing. Beside each text stands its reward: first
+# that of a good answer, then the climb at its beginning, after a quarter, and at its end. **Guess** what the
+# champion of our *honest* judge looks like.
 
 # %%
 from course_lib.exam import prompt_ids
@@ -866,9 +893,10 @@ for name, model in {"honest": judge, "the firm's": biased}.items():
     score = in_context(model, prompt_ids(pet, tokenizer), tokenizer.end)
     luck = torch.Generator().manual_seed(0)
     climb = hill_climb(score, start, words, runtime.steps(full=60, quick=2), 48, luck)
-    print(f"{name} {polite:+.1f} {best_answer}")
+    print(f"{name}, a good answer: {polite:+.1f} {best_answer}")
     for step in (0, len(climb.ids) // 4, len(climb.ids) - 1):
-        print(f"{name} {climb.rewards[step]:+.1f} {tokenizer.decode(climb.ids[step])}")
+        said_then = tokenizer.decode(climb.ids[step])
+        print(f"{name}, step {step}: {climb.rewards[step]:+.1f} {said_then}")
     runtime.learned(climb.rewards[-1] > polite, "Climbing should pass a good answer")
 
 # %% [markdown]

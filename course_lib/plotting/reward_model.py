@@ -21,8 +21,11 @@ from course_lib.plotting.style import (
 from course_lib.reward.audit import Calibration
 from course_lib.reward.best_of_n import Curve
 
+Recorded = Mapping[str, Sequence[Sequence[float]]]  # what -> a row for each seed
 COLOURS = (BLUE, ORANGE, GREEN, RED)
 MARKS = ("o", "s", "D", "^")
+FAINT = {"alpha": 0.3, "linewidth": 1}
+OTHERS = "faint: recorded, other seeds"
 WORTH = (("polite", "plain"), ("plain", "wrong"))  # what good manners add, what truth
 
 # ---- the loss
@@ -57,19 +60,26 @@ def loss_by_gap(
 
 
 def learning(
-    curves: Mapping[str, Sequence[Mapping[str, float]]], ceilings: Mapping[str, float]
+    curves: Mapping[str, Sequence[Mapping[str, float]]],
+    ceilings: Mapping[str, float],
+    recorded: Recorded | None = None,
 ) -> Picture:
     """Accuracy on held-out labels over steps, with the ceiling of noisy ones.
 
     curves: name -> notes with "step" and "right". ceilings: name -> the best that
-    any model could reach on these labels.
+    any model could reach on these labels. recorded: "right, name" of other seeds,
+    drawn faintly where they have as many steps.
     """
     figure, (axes,) = canvas(height=3.2)
-    ends = []
+    ends, shown = [], []
     for (name, notes), colour in zip(curves.items(), COLOURS, strict=False):
         steps, right = ([note[key] for note in notes] for key in ("step", "right"))
+        others = _rows(recorded, f"right, {name}", len(steps))
+        for row in others:
+            axes.plot(steps, row, color=colour, **FAINT)
+        shown += [right, *others]
         axes.plot(steps, right, color=colour, marker="o", markersize=3)
-        ends.append(f"{name} {right[-1]:.1%}")
+        ends.append(f"{name} {right[-1]:.1%}{_ends(others, '.1%')}")
         _beside(axes, steps[-1], right[-1], f"{name}: {right[-1]:.0%}", colour)
         if name in ceilings:
             axes.axhline(ceilings[name], color=colour, linestyle="--", linewidth=1)
@@ -78,17 +88,28 @@ def learning(
             axes.text(*place, words, color=colour, fontsize=9, ha="right")
     axes.axhline(0.5, color=GREY, linestyle=":", linewidth=1)
     axes.text(steps[-1], 0.51, "a coin", color=GREY, fontsize=9, ha="right")
-    lowest = min(note["right"] for notes in curves.values() for note in notes)
-    axes.set_ylim(min(0.45, lowest - 0.03), 1)
+    axes.set_ylim(min(0.45, min(map(min, shown)) - 0.03), 1)
     axes.set_xlim(right=steps[-1] * 1.3)
     axes.set_xticks(steps)
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
     title = "Noise lowers the ceiling" if ceilings else "It learns what is preferred"
-    label(axes, title, "training step", "held-out pairs right")
+    below = f"training step ({OTHERS})" if len(shown) > len(curves) else "training step"
+    label(axes, title, below, "held-out pairs right")
     bound = "".join(f"; ceiling of {n} {c:.0%}" for n, c in ceilings.items())
     return Picture(
         figure, f"Accuracy over steps, at the end: {', '.join(ends)}{bound}."
     )
+
+
+def _rows(recorded: Recorded | None, what: str, points: int) -> list[Sequence[float]]:
+    """What other seeds gave, if it has as many points as the live run."""
+    return [row for row in (recorded or {}).get(what, ()) if len(row) == points]
+
+
+def _ends(rows: Sequence[Sequence[float]], form: str) -> str:
+    """Where other seeds ended, in words; nothing where there are none."""
+    said = ", ".join(f"{row[-1]:{form}}" for row in rows)
+    return f" (other seeds {said})" if rows else ""
 
 
 def _beside(axes: Axes, x: float, y: float, words: str, colour: str) -> None:
@@ -155,29 +176,49 @@ def _mean(values: Tensor, counts: Tensor) -> float:
 # ---- obeying it
 
 
-def obeying(curves: Mapping[str, Curve]) -> Picture:
+def obeying(curves: Mapping[str, Curve], recorded: Recorded | None = None) -> Picture:
     """Learned reward and true score of the best of n, over n.
 
     The learned reward is drawn as its gain over n = 1, in units of its own: as a share
-    of what it gains in all.
+    of what it gains in all. recorded: "learned, name" and "true, name" of other
+    seeds, drawn faintly where they have as many n.
     """
     figure, (left, right) = canvas(columns=2, width=8.8, height=3.4)
-    told = []
+    told, seeds = [], 0
     for (name, curve), colour, mark in zip(
         curves.items(), COLOURS, MARKS, strict=False
     ):
-        gains = [value - curve.learned[0] for value in curve.learned]
+        learned, true = (
+            _rows(recorded, f"{what}, {name}", len(curve.n))
+            for what in ("learned", "true")
+        )
+        for axes, others in ((left, map(_shares, learned)), (right, true)):
+            for row in others:
+                axes.plot(curve.n, row, color=colour, **FAINT)
         style = {"color": colour, "marker": mark, "markersize": 4}
-        left.plot(curve.n, [gain / (gains[-1] or 1) for gain in gains], **style)
+        left.plot(curve.n, _shares(curve.learned), **style)
         right.plot(curve.n, curve.true, label=name, **style)
         told.append(
             f"{name}: true score from {curve.true[0]:.2f} to {curve.true[-1]:.2f}, "
-            f"at most {max(curve.true):.2f}"
+            f"at most {max(curve.true):.2f}{_ends(true, '.2f')}"
         )
+        seeds += len(true)
     for axes in (left, right):
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:.0f}")
     right.legend(frameon=False, fontsize=9)
-    label(left, "What is obeyed rises", "answers to choose from, n", "gain, as a share")
-    label(right, "What was meant need not", "answers to choose from, n", "true score")
+    below = "answers to choose from, n"
+    label(left, "What is obeyed rises", below, "gain, as a share")
+    beside = f"n ({OTHERS})" if seeds else below
+    label(right, "What was meant need not", beside, "true score")
     return Picture(figure, f"Best of n, up to {curve.n[-1]}. {'; '.join(told)}.")
+
+
+def _shares(values: Sequence[float]) -> list[float]:
+    """What was gained since the first value, as a share of all that was gained.
+
+    >>> _shares([-1.0, 1.0, 3.0])
+    [0.0, 0.5, 1.0]
+    """
+    gains = [value - values[0] for value in values]
+    return [gain / (gains[-1] or 1) for gain in gains]

@@ -35,7 +35,19 @@ sampling_panel({"ours": ours}, ["Ada has a", "Nora lives in"], min_p=min_p)"""
 CALCULATOR = """from course_lib.widgets.calculator import calculator
 
 calculator("LLaMA-7B")"""
-CELLS = (SAMPLING, CALCULATOR)
+RANKING = """from course_lib.reward.pairs import pairs_from_ranking
+from course_lib.widgets.ranking import Case, rank_answers
+
+said = {"A": "Fish.", "B": "Of course! Ada has a fish.", "C": "Go <b>away</b>."}
+cases = [
+    Case("What is Ada's pet?", said, [["B"], ["A"], ["C"]]),
+    Case("Has Ben a cat?", {"A": "Yes.", "B": "No."}, [["A"], ["B"]]),
+]
+labels = rank_answers(cases, pairs=pairs_from_ranking)"""
+KEPT = """print(labels.yours)
+for prompt, chosen, rejected, _ in labels.preferences():
+    print(prompt, chosen, "over", rejected)"""
+CELLS = (SAMPLING, CALCULATOR, RANKING, KEPT)
 pytestmark = pytest.mark.skipif(
     not CHROMIUM,
     reason="no Chromium here; install one, or name it in the variable CHROMIUM",
@@ -86,6 +98,32 @@ def sampling(notebook) -> Cell:
 @pytest.fixture
 def calculator(notebook) -> Cell:
     return notebook.cell("calculator(")
+
+
+@pytest.fixture
+def ranking(notebook) -> Cell:
+    """The control for labelling, with nothing ranked."""
+    cell = notebook.cell("rank_answers(")
+    choose(cell, "question", 0)
+    for name in "ABC":
+        choose(cell, f"place of {name}", 0)
+    cell.says("0 of 2 questions are ranked by you")
+    return cell
+
+
+def choose(cell: Cell, label: str, option: int) -> None:
+    """Open the list of this name and go to an option, with keys alone.
+
+    While a list is closed, JupyterLab takes the arrow keys and goes to another cell.
+    """
+    cell.output.get_by_label(label, exact=True).focus()
+    for key in ("Space", "Home", *["ArrowDown"] * option, "Enter"):
+        cell.page.keyboard.press(key)
+
+
+def rank(cell: Cell, *places: int) -> None:
+    for name, place in zip("ABC", places, strict=False):
+        choose(cell, f"place of {name}", place)
 
 
 def press(cell: Cell, label: str, *keys: str) -> None:
@@ -169,3 +207,59 @@ def test_a_shape_that_cannot_be_is_refused_in_place(calculator):
     layers.fill("96")
     layers.press("Enter")
     calculator.says("GPU-days")
+
+
+# ---- labelling
+
+
+def test_places_are_chosen_with_keys_and_the_annotators_ranking_comes_after_yours(
+    ranking,
+):
+    judge = ranking.output.get_by_text("The simulated annotator:")
+    rank(ranking, 1, 2)
+    ranking.says("Until you have ranked all of them")
+    sync_api.expect(judge).to_have_count(0)
+    rank(ranking, 1, 2, 3)
+    ranking.says("You: A > B > C: A over B (they disagree), A over C, B over C")
+    sync_api.expect(judge).to_have_text(
+        "The simulated annotator: B > A > C: B over A, B over C, A over C"
+    )
+    ranking.says("Of 3 pairs that both decide, 2 are alike.")
+
+
+def test_another_place_changes_the_ranking_and_its_pairs(ranking):
+    rank(ranking, 1, 2, 3)
+    ranking.says("You: A > B > C:")
+    choose(ranking, "place of A", 2)
+    ranking.says("You: A = B > C: A over C, B over C")
+    choose(ranking, "place of B", 1)
+    ranking.says("You: B > A > C: B over A, B over C, A over C")
+    ranking.says("Of 3 pairs that both decide, 3 are alike.")
+
+
+def test_labels_are_kept_when_one_turns_to_another_question_and_for_later_cells(
+    ranking, notebook
+):
+    rank(ranking, 3, 2, 1)
+    ranking.says("You: C > B > A:")
+    choose(ranking, "question", 1)
+    ranking.says("1 of 2 questions are ranked by you")
+    sync_api.expect(ranking.output.get_by_label("place of C")).to_be_disabled()
+    sync_api.expect(ranking.output.get_by_label("place of A")).to_have_value(
+        "not ranked"
+    )
+    choose(ranking, "question", 0)
+    ranking.says("You: C > B > A:")
+    for name, place in zip("ABC", "321", strict=True):
+        kept = ranking.output.get_by_label(f"place of {name}")
+        sync_api.expect(kept).to_have_value(place)
+    later = notebook.cell("labels.yours")
+    later.run()
+    later.says("[True, False]")
+    later.says("What is Ada's pet? Of course! Ada has a fish. over Fish.")
+    later.says("Has Ben a cat? Yes. over No.")  # the annotator's, who stands in
+
+
+def test_an_answer_with_tags_is_shown_as_it_was_said(ranking):
+    said = ranking.output.get_by_role("cell", name="Go <b>away</b>.")
+    sync_api.expect(said).to_be_visible()

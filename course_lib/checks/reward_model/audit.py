@@ -213,6 +213,16 @@ def _soft(gap: float) -> float:
     return 1 / (1 + math.exp(-max(-700.0, min(700.0, gap))))
 
 
+def _through(way: Callable, tie: float) -> Callable:
+    """Counted after both rewards went through a function of torch."""
+
+    def counted(case: Judged) -> float:
+        made = [way(row).tolist() for row in case.rows]
+        return case._replace(chosen=made[0], rejected=made[1]).counted(tie)
+
+    return counted
+
+
 # fmt: off
 _ACCURACY = {
     "A tie counts as right in yours. It is half right: a model that says the same about everything would "
@@ -237,6 +247,9 @@ _ACCURACY = {
          lambda c: _mean([float(x > 0.5) for x in c.chosen]),
          lambda c: _mean([float((x > 0) == (y < 0)) for x, y in zip(*c[:2], strict=True)]),
          lambda c: _mean([float(x > 0) for x in c.chosen] + [float(y < 0) for y in c.rejected])),
+    "The rewards went through a power of e or a sigmoid first, where large ones become equal. Compare them as they "
+    "are.":
+        (*(_through(way, t) for way in (torch.exp, torch.sigmoid, torch.tanh) for t in (0.5, 0.0, 1.0)),),
     "It is the wrong way round: right is where the chosen answer has the higher reward.":
         (lambda c: 1 - c.counted(0.5), lambda c: 1 - c.counted(1.0), lambda c: 1 - c.counted(0.0)),
     "It is in percent. A share from 0 to 1 is asked for.":
@@ -477,7 +490,7 @@ def _by_levels(case: Chosen) -> list[float]:
 
 
 def _kept(case: Chosen) -> list[float]:
-    few = len(case.p) ** case.n <= 100
+    few = case.n < 7 and len(case.p) ** case.n <= 100
     return _draw_by_draw(case) if few else _by_levels(case)
 
 
@@ -499,6 +512,7 @@ def best_of_n_kl(answer, draw):
     _kl(answer, plain, _KL)
     _kl(answer, lost, _KL_LOST | _KL)
     _kl(answer, rounded, _KL_ROUNDED | _KL)
+    _kl(answer, [Chosen([0.4, 0.6], [1.0, 1 + 2.0**-23], 3)], _KL_NEAR)
 
 
 def _kl_ask(answer, case: Chosen) -> float:
@@ -601,6 +615,9 @@ def _kl_lost(draw) -> list[Chosen]:
         zeros._replace(p=[0.0 if i in (1, 4) else x / share for i, x in enumerate(zeros.p)]),
         Chosen([0.75, 0.25], [0.0, 1.0], 4000),
         many,
+        Chosen([0.5, 0.5], [0.0, 1.0], 20),  # q is small, and counts
+        Chosen([1 - 1e-6, 1e-6], [0.0, 1.0], 10**6),
+        Chosen([1 - 1e-9, 1e-9], [0.0, 1.0], 10**9),
     ]  # fmt: skip
 
 
@@ -649,6 +666,18 @@ def _in_order(case: Chosen, sign: int) -> Chosen:
         range(len(case.p)), key=lambda i: (case.rewards[i], sign * i)
     )  # fmt: skip
     return case._replace(rewards=[float(ranked.index(i)) for i in range(len(case.p))])
+
+
+def _held(e: float) -> tuple[Callable, ...]:
+    """The logarithm kept finite by a small constant, in the ways that people do it."""
+    return (
+        lambda c: _sum(c, lambda q, p: q * math.log((q + e) / (p + e))),
+        lambda c: _sum(c, lambda q, p: (q + e) * math.log((q + e) / (p + e))),
+        lambda c: _sum(c, lambda q, p: q * math.log(q / p + e)),
+        lambda c: _sum(c, lambda q, p: q * math.log(q / (p + e))),
+        lambda c: _sum(c, lambda q, p: q * math.log(max(q, e) / max(p, e))),
+        lambda c: _sum(c, lambda q, p: max(q, e) * math.log(max(q, e) / max(p, e))),
+    )
 
 
 def _top(case: Chosen) -> list[int]:
@@ -707,13 +736,15 @@ _KL = {
          lambda c: -math.log(c.shares[_top(c)[0]]),
          lambda c: max(math.log(q / p) for q, p in zip(_kept(c), c.shares, strict=True))),
     "An answer that is not likely is left out, although it occurs. Only those whose q or p is 0 add nothing.":
-        (*(lambda c, e=e: _sum(c, lambda q, p: _inside(q, p) if q > e else 0) for e in (1e-2, 1e-3, 1e-4, 1e-5)),
+        (*(lambda c, e=e: _sum(c, lambda q, p: _inside(q, p) if q > e else 0) for e in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)),
          *(lambda c, e=e: _sum(c, lambda q, p: _inside(q, p) if p > e else 0) for e in (0.1, 1e-2, 1e-3))),
     "It is n times the distance, or the n-th part.":
         (lambda c: c.n * _sum(c, _inside), lambda c: _sum(c, _inside) / c.n),
     "Every answer counts as equally likely in the model. The model has a p for each.":
         (lambda c: _sum(c, lambda q, p: _inside(q, 1 / len(c.p))),
          lambda c: _sum(c._replace(p=[1.0] * len(c.p)), _inside, _by_levels)),
+    _BY_HEART:
+        (lambda c: 0.3164, lambda c: 0.31637, lambda c: 0.0),
     "n makes no difference. Was a number put in its place?":
         (*(_other_q(lambda c, n=n: c._replace(n=n)) for n in (1, 2, 3, 4, 10)),),
     "n is taken for one draw more, or one less.":
@@ -732,8 +763,6 @@ _KL = {
          _of_weights(lambda p, r, n: math.exp(n * r)), _of_weights(lambda p, r, n: p * math.exp(n * r))),
     "Equally good answers are told apart by their places. best_of_n_probabilities gives a q that shares rightly.":
         (_other_q(lambda c: _in_order(c, 1)), _other_q(lambda c: _in_order(c, -1))),
-    _BY_HEART:
-        (lambda c: 0.3164, lambda c: 0.31637, lambda c: 0.0),
     "The distance is rounded. The whole number is asked for.":
         (*(lambda c, n=n: round(_sum(c, _inside), n) for n in range(5)),),
 }
@@ -741,8 +770,14 @@ _KL_LOST = {
     "p is divided by the sum of those answers that are left. An answer that never wins still has its share of p.":
         (lambda c: _sum(c, _inside)
             + math.log(math.fsum(p for q, p in zip(_kept(c), c.shares, strict=True) if q > 0)),),
+    "A small constant keeps the logarithm finite (added, or as the least that p may be). Here p itself is as small: "
+    "leave out the answers that add nothing, and change no others.":
+        tuple(way for e in (1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12) for way in _held(e)),
     "Where an answer never occurs, or never wins, all is said to be 0. Only that one answer adds nothing.":
-        (lambda c: 0.0,),
+        (lambda c: 0.0 if 0 in _kept(c) else _sum(c, _inside),),
+}
+_KL_NEAR = {
+    "Two rewards that are close together count as equally good. Hand the rewards on as they are.": (lambda c: 0.0,),
 }
 _KL_ROUNDED = {
     "p is rounded here (three times 0.3333, for instance), so its sum is not quite 1. q was made from p divided by its "

@@ -70,9 +70,13 @@ def _cost(lead: float) -> float:
     return max(-lead, 0.0) + math.log1p(math.exp(-abs(lead)))
 
 
+def _doubled(margins: Tensor | float) -> Tensor:
+    return torch.as_tensor(margins, dtype=torch.float64)
+
+
 def _slowly(case: Labelled) -> Tensor:
     """Pair by pair."""
-    margins = torch.as_tensor(case.margins).expand(len(case.chosen)).tolist()
+    margins = _doubled(case.margins).expand(len(case.chosen)).tolist()
     rewards = zip(case.chosen.tolist(), case.rejected.tolist(), strict=True)
     leads = [c - r - m for (c, r), m in zip(rewards, margins, strict=True)]
     s = case.smoothing
@@ -101,9 +105,20 @@ def _loss_ask(answer, case: Labelled) -> Tensor:
         options["margins"] = case.margins
     if case.smoothing:
         options["smoothing"] = case.smoothing
-    return ask_tensor(
+    before = torch.as_tensor(case.margins).clone()
+    got = ask_tensor(
         answer, case.chosen, case.rejected, shape=(B,), shapes=shapes, **options
     )
+    expect(
+        before.equal(torch.as_tensor(case.margins)),
+        "It changed the margins that it was given. Later lines still need them: work on a new tensor.",
+    )
+    expect(
+        got.dtype == case.chosen.dtype,
+        f"For rewards of type {case.chosen.dtype} the losses have the type {got.dtype}. Stay in the rewards' own "
+        "type.",
+    )
+    return got
 
 
 def _loss_compare(answer, case: Labelled) -> None:
@@ -126,7 +141,7 @@ def _loss_compare(answer, case: Labelled) -> None:
 def _loss_mistakes(case: Labelled) -> dict[str, tuple[Tensor, ...]]:
     """What known mistakes give; those with margins and smoothing only where there are any."""
     c, r, s = case.chosen.double(), case.rejected.double(), case.smoothing
-    m = torch.as_tensor(case.margins).double().expand(len(c))
+    m = _doubled(case.margins).expand(len(c))
     with_margins = _margin_mistakes(c - r, m, s) if m.any() else {}
     with_smoothing = _smoothing_mistakes(c - r, m, s) if s else {}
     return {**with_smoothing, **with_margins, **_reward_mistakes(c, r, m, s)}
@@ -266,15 +281,13 @@ def _loss_of_any_type(answer, draw) -> None:
     _loss_compare(answer, Labelled(twelve, -twelve))
     case = _drawn_rewards(draw, 6, torch.float64)
     far = Labelled(case.chosen + 1000, case.rejected + 1000)
-    got = _loss_ask(answer, far)
-    expect(
-        got.dtype == torch.float64,
-        f"For rewards of type torch.float64 the losses have the type {got.dtype}. Stay in the rewards' "
-        "own type.",
-    )
     _loss_compare(answer, far)
     margins = torch.rand(6, generator=draw, dtype=torch.float64)
     _loss_compare(answer, far._replace(margins=margins, smoothing=0.1))
+    ahead = far._replace(
+        chosen=far.chosen + 1e5
+    )  # beside 1e5 float32 has steps of 0.008
+    _loss_compare(answer, ahead._replace(margins=margins + 1e5))
 
 
 def _loss_gradients(answer, draw) -> None:

@@ -40,6 +40,11 @@ def collate_pairs(answer, draw):
     ):
         _pairs_compare(answer, (_drawn_pairs(draw, sizes, pad), end, pad))
     _pairs_compare(answer, (tuple(ended[:2]), 1, 3))
+    _pairs_compare(answer, ([ended[0], ended[0]._replace(rejected=[9, 8])], 1, 0))
+    _pairs_compare(answer, (_drawn_pairs(draw, ((70, 5, 6), (3, 2, 90)), 28), 28, 28))
+    _pairs_compare(
+        answer, ([PairIds([2, 300, 151_000], [40_000], [70_000])], 151_645, 0)
+    )
     expect(
         all(a.equal(b) for a, b in zip(first, kept, strict=True)),
         "A second call changed what the first one had returned. Each call needs tensors of its own.",
@@ -100,14 +105,14 @@ def _pairs_ask(answer, pairs, end: int, pad: int) -> tuple[Tensor, Tensor]:
         "The mask came first. The order is ids, mask.",
     )
     expect(
-        ids.dtype == torch.long,
+        ids.dtype in (torch.long, torch.int32),
         f"The ids have the type {ids.dtype}. Token numbers are whole numbers, torch.long.",
     )
     expect(
         mask.dtype == torch.bool,
         f"The mask has the type {mask.dtype}; it is True or False, torch.bool.",
     )
-    return ids, mask
+    return ids.long(), mask
 
 
 def _pairs_compare(answer, *cases: tuple[Sequence[PairIds], int, int]) -> None:
@@ -189,7 +194,12 @@ def _pairs_shape(name: str, got: Tensor, pairs: Sequence[PairIds]) -> None:
     }
     # fmt: on
     shapes.pop((B, 2, T), None)
-    likely = shapes.get(tuple(got.shape), "The longest row of all sets the width.")
+    otherwise = (
+        "Every pair counts: none is left out, nor are two taken for one."
+        if got.ndim == 3 and got.shape[0] != B and got.shape[1] == 2
+        else "The longest row of all sets the width."
+    )
+    likely = shapes.get(tuple(got.shape), otherwise)
     expect(
         got.shape == (B, 2, T),
         f"{name} has the shape {tuple(got.shape)}; for {B} pairs of which the longest row has {T} "
@@ -221,7 +231,15 @@ def _ids_mistakes(want: Tensor, pairs, end: int, pad: int) -> dict[str, list[Ten
         return [*p.prompt, *a, end]
 
     lengths = torch.tensor([[len(r) for r in both] for both in _rows(pairs, whole)])
-    by_length = sorted(range(len(pairs)), key=lambda i: int(lengths[i].max()))
+    places = range(len(pairs))
+    keys = [
+        lengths.amax(1),
+        lengths[:, 0],
+        lengths[:, 1],
+        [len(p.prompt) for p in pairs],
+    ]
+    orders = [sorted(places, key=lambda i, key=key: int(key[i])) for key in keys]
+    orders += [sorted(places, key=lambda i, key=key: -int(key[i])) for key in keys]
     # fmt: off
     return {
         "The prompt is missing: both rows begin with the answer. Whether an answer is good depends on what was "
@@ -247,14 +265,22 @@ def _ids_mistakes(want: Tensor, pairs, end: int, pad: int) -> dict[str, list[Ten
         "The answer stands before its prompt.":
             [block(lambda p, a: [*a, *p.prompt, end]), block(lambda p, a: [*a, end, *p.prompt])],
         "The prompt stands there twice.": [block(lambda p, a: [*p.prompt, *p.prompt, *a, end])],
-        "Both rows of a pair hold the same answer.": [want[:, [i]].expand_as(want) for i in (0, 1)],
+        "Both rows of a pair hold the same answer.":
+            [*(want[:, [i]].expand_as(want) for i in (0, 1)),
+             block(lambda p, a: whole(p, p.chosen)), block(lambda p, a: whole(p, p.rejected))],
+        "All rows begin with the same prompt. Each pair has its own.":
+            [block(lambda p, a, i=i: whole(pairs[i], a)) for i in ((0, -1) if len(pairs) > 1 else ())],
+        "The end stands in front of the prompt. It stands behind the answer.":
+            [block(lambda p, a: [end, *p.prompt, *a])],
+        "The end stands behind the padding, in the last column. It follows the answer at once.":
+            [torch.cat([block(lambda p, a: [*p.prompt, *a]), want.new_full((len(pairs), 2, 1), end)], -1)],
         "Both answers stand in one row, one behind the other. Each has a row of its own.":
             [block(lambda p, a: [*p.prompt, *p.chosen, *p.rejected, end]),
              block(lambda p, a: [*p.prompt, *p.chosen, end, *p.rejected, end])],
         "The answers are missing: the rows hold the prompt alone.":
             [block(lambda p, a: [*p.prompt, end]), block(lambda p, a: list(p.prompt))],
         "The pairs are sorted, or turned round. They stay in the order in which they came.":
-            [want[by_length], want[by_length[::-1]], want.flip(0)],
+            [*(want[order] for order in orders), want.flip(0)],
         "All pairs hold the same rows.": [want[[i]].expand_as(want) for i in (0, -1)] if len(pairs) > 1 else [],
         "The ids are shifted by one. Nothing is shifted here; whoever calls the model does that.":
             [want.roll(1, 2), want.roll(-1, 2)],

@@ -35,6 +35,9 @@ def last_index(answer, draw):
     _last_compare(answer, _mask("1", "1"))
     _last_compare(answer, _drawn_mask(draw, 2, 300, "holes"))  # 300 > 255
     _last_compare(answer, _drawn_mask(draw, 2, 300, "both"))
+    _last_compare(
+        answer, torch.arange(2060).expand(2, -1) < torch.tensor([[2049], [259]])
+    )
     _last_compare(answer, _drawn_mask(draw, 6, 5, "both").T.contiguous().T)
     _last_compare(answer, _mask("01100").expand(3, 5))
     _last_refuses(answer, _mask("1100", "0000", "0111"))

@@ -23,9 +23,11 @@ from course_lib.reward import pairs
 )
 def pairs_from_ranking(answer, draw):
     _ranking_compare(answer, [["B"], ["A", "C"], ["D"]])
+    _starts_anew(answer, _decided([["B"], ["A", "C"], ["D"]]))
     _ranking_compare(answer, [["Dora"], ["Ada"], ["Cleo"], ["Ben"]])
     first = answer([["B"], ["A"]])
     kept = list(first)
+    _ranking_compare(answer, [[" Ben", "Ada "], [""], ["ben"]])  # any strings
     for sizes in (
         (2, 3), (1, 1, 1, 1, 1), (3, 1, 2), (1, 4, 1, 2), (2, 2, 2, 2),
         (4,), (1,), (1, 2), (3, 1), (1, 1, 1), (2, 1, 1, 3, 1),
@@ -37,6 +39,17 @@ def pairs_from_ranking(answer, draw):
         list(first) == kept,
         "A second call changed what the first one had returned. Each call needs a list of its "
         "own.",
+    )
+
+
+def _starts_anew(answer, earlier: list) -> None:
+    """A list that lives on between calls still holds the pairs of the call before."""
+    again = ask(answer, [["F"], ["E"]])
+    old = [pair for pair in again if pair in earlier] if isinstance(again, list) else []
+    expect(
+        not old,
+        f"For F > E the pair {old[:1] and old[0]} came out, from an earlier call: the list was not empty at the "
+        "start. Make a new one in each call.",
     )
 
 
@@ -101,8 +114,7 @@ def _ranking_ask(answer, ranking, shown: str) -> list[tuple[str, str]]:
     for pair in got:
         expect(
             isinstance(pair, tuple),
-            f"In the list stands {pair!r}, a {type(pair).__name__}; a tuple of two names is wanted, "
-            "(better, worse).",
+            f"In the list stands {_seen(pair)}; a tuple of two names is wanted, (better, worse).",
         )
         expect(
             len(pair) == 2,
@@ -121,6 +133,11 @@ def _ranking_ask(answer, ranking, shown: str) -> list[tuple[str, str]]:
                 "the names as they are, no numbers.",
             )
     return got
+
+
+def _seen(thing: object) -> str:
+    kind = f"a {type(thing).__name__}"
+    return kind if " at 0x" in repr(thing) else f"{thing!r}, {kind}"
 
 
 def _ranking_mistakes(ranking) -> dict[str, list[list]]:
@@ -157,8 +174,9 @@ def _ranking_mistakes(ranking) -> dict[str, list[list]]:
         "with each of the other.":
             [zipped, [(a[0], b[0]) for a, b in combinations(groups, 2)]],
         "Pairs stand in the list twice. Once is enough.": [want + want],
-        "There is a return inside the loop, perhaps: only the first comparison is there.":
-            [want[:1], between([groups[:2]]) if len(groups) > 1 else want],
+        "There is a return inside the loop, perhaps: only the first comparison is there.": [want[:1]],
+        "Only the two best groups are compared. Is there a return inside the loop, or is the number of groups built "
+        "in?": [between([groups[:2]]) if len(groups) > 1 else want],
         "Of each name only one comparison came out. Each name has one with every worse name.":
             [list({a: (a, b) for a, b in want}.values()), list({b: (a, b) for a, b in want}.values()),
              list({a: (a, b) for a, b in reversed(want)}.values())],

@@ -84,8 +84,13 @@ def _low(token: int) -> float:
     return 2 * ((token + 1) * 0.41421356237309515 % 1) - 1
 
 
-def _reading(ids: list[int], kept: list[bool]) -> list[float]:
+def _reading(ids: list[int], kept: list[bool]) -> tuple[float, ...]:
     """A number at each place: its own token, and what was kept up to there; padding reads otherwise."""
+    return _row_read(tuple(ids), tuple(kept))
+
+
+@functools.lru_cache(maxsize=4096)
+def _row_read(ids: tuple[int, ...], kept: tuple[bool, ...]) -> tuple[float, ...]:
     found, heard, count = [], 0.0, 0
     for token, real in zip(ids, kept, strict=True):
         if real:
@@ -93,7 +98,7 @@ def _reading(ids: list[int], kept: list[bool]) -> list[float]:
             count += 1
         own = _loud(token) + (0 if real else 0.4)
         found.append(own + heard / math.sqrt(count + 1))
-    return found
+    return tuple(found)
 
 
 def _read(text: list[int]) -> float:
@@ -106,6 +111,11 @@ def _read(text: list[int]) -> float:
 def _at_the_last_place(ids, mask=None):
     rows = _rows(ids, mask)
     return torch.tensor([_reading(*row)[row.last] for row in rows])
+
+
+def _mirrored(ids, mask=None):
+    """What the first one likes it dislikes, and less loudly."""
+    return -3 - 0.2 * _at_the_last_place(ids, mask)
 
 
 def _without_padding(ids, mask=None):
@@ -529,6 +539,7 @@ def _why_unfair(version: Callable, calls: list[tuple]) -> str:
     None,
     right={
         "one that reads at the last real place": _at_the_last_place,
+        "the same one with the opposite taste": _mirrored,
         "one that takes padding away and goes from the end to the beginning": _without_padding,
         "one that takes the mean of all real places": _mean_of_what_is_real,
         "a layer of attention in float32": _attention,
@@ -537,7 +548,7 @@ def _why_unfair(version: Callable, calls: list[tuple]) -> str:
     why_blind=_why_blind,
     why_unfair=_why_unfair,
     called="score",
-    proved="It accepts four scorers that agree on no reward, and exposes the faulty ones, thirty-four of them.",
+    proved="It accepts five scorers that agree on no reward, and exposes the faulty ones, thirty-four of them.",
 )
 def test_scorer(test, draw):
     """Pass what depends on the text alone, and on all of it; fail all else."""

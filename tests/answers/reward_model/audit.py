@@ -1028,3 +1028,74 @@ def _exact_for_few(probabilities: Tensor, rewards: Tensor, n: int) -> float:
 
 
 _kl("gives|IndexError")(_exact_for_few)
+
+
+# --- what got through, or was called by another name ------------------------------------------
+
+
+@_accuracy("power of e or a sigmoid")
+def of_exponentials(chosen_rewards, rejected_rewards):
+    one, other = chosen_rewards.exp(), rejected_rewards.exp()
+    return ((one > other) + 0.5 * (one == other)).mean()
+
+
+@_accuracy("power of e or a sigmoid")
+def of_sigmoids(chosen_rewards, rejected_rewards):
+    return wins_and_half_the_ties(chosen_rewards.sigmoid(), rejected_rewards.sigmoid())
+
+
+def _kept(probabilities, rewards, n):
+    return best_of_n_probabilities(probabilities, rewards, n), _even(probabilities)
+
+
+@_kl("small constant")
+def a_constant_in_the_logarithm(probabilities, rewards, n):
+    q, p = _kept(probabilities, rewards, n)
+    return (q * ((q + 1e-8) / (p + 1e-8)).log()).sum().item()
+
+
+@_kl("small constant")
+def a_smaller_constant(probabilities, rewards, n):
+    q, p = _kept(probabilities, rewards, n)
+    return (q * ((q + 1e-12) / (p + 1e-12)).log()).sum().item()
+
+
+@_kl("small constant")
+def a_constant_everywhere(probabilities, rewards, n):
+    q, p = (x + 1e-9 for x in _kept(probabilities, rewards, n))
+    return (q * (q / p).log()).sum().item()
+
+
+@_kl("small constant")
+def clamped_from_below(probabilities, rewards, n):
+    q, p = _kept(probabilities, rewards, n)
+    return (q * (q.clamp(min=1e-8) / p.clamp(min=1e-8)).log()).sum().item()
+
+
+@_kl("is left out, although")
+def without_what_is_below_a_millionth(probabilities, rewards, n):
+    q, p = _kept(probabilities, rewards, n)
+    keep = q > 1e-6
+    return (q[keep] * (q[keep] / p[keep]).log()).sum().item()
+
+
+@_kl("close together")
+def rewards_in_half_precision(probabilities, rewards, n):
+    return by_nansum(probabilities, rewards.half().float(), n)
+
+
+@_kl("same number")
+def no_distance(probabilities, rewards, n):
+    return 0.0
+
+
+@battery.right("best_of_n_kl")
+def by_torchs_xlogy(probabilities, rewards, n):
+    q, p = _kept(probabilities, rewards, n)
+    return (torch.xlogy(q, q) - torch.xlogy(q, p)).sum().item()
+
+
+@battery.right("best_of_n_kl")
+def by_nansum(probabilities, rewards, n):
+    q, p = _kept(probabilities, rewards, n)
+    return (q * (q.log() - p.log())).nansum().item()

@@ -456,3 +456,50 @@ def asks_whether_there_are_margins(
     if margins:
         gap = gap - margins
     return _full(gap, smoothing)
+
+
+# --- what got through, or was called by another name ------------------------------------------
+
+
+@_loss("own type")
+def in_double(chosen_rewards, rejected_rewards, margins=0.0, smoothing=0.0):
+    lead = chosen_rewards.double() - rejected_rewards.double() - margins
+    return _full(lead, smoothing)
+
+
+@_loss("own type")
+def margins_in_double(chosen_rewards, rejected_rewards, margins=0.0, smoothing=0.0):
+    margins = torch.as_tensor(margins).expand_as(chosen_rewards).double()
+    return _full(chosen_rewards - rejected_rewards - margins, smoothing)
+
+
+@_loss("later ones are not")
+def margins_in_float32(chosen_rewards, rejected_rewards, margins=0.0, smoothing=0.0):
+    margins = torch.as_tensor(margins, dtype=torch.float32)
+    return _full(chosen_rewards - rejected_rewards - margins, smoothing)
+
+
+@_loss("changed the margins")
+def margins_in_place(chosen_rewards, rejected_rewards, margins=0.0, smoothing=0.0):
+    margins += rejected_rewards.detach()
+    return _full(chosen_rewards - margins, smoothing)
+
+
+@battery.right("bradley_terry_loss")
+def by_logsumexp(chosen_rewards, rejected_rewards, margins=0.0, smoothing=0.0):
+    two = torch.stack([chosen_rewards - margins, rejected_rewards], dim=-1)
+    kept = (1 - smoothing) * two[:, 0] + smoothing * two[:, 1]
+    return two.logsumexp(-1) - kept
+
+
+@battery.right("bradley_terry_loss")
+def by_vmap(chosen_rewards, rejected_rewards, margins=0.0, smoothing=0.0):
+    lead = chosen_rewards - rejected_rewards - margins
+    return torch.vmap(lambda x: _full(x, smoothing))(lead)
+
+
+@battery.right("bradley_terry_loss")
+def in_double_and_back(chosen_rewards, rejected_rewards, margins=0.0, smoothing=0.0):
+    margins = torch.as_tensor(margins).double()
+    lead = chosen_rewards.double() - rejected_rewards.double() - margins
+    return _full(lead, smoothing).to(chosen_rewards.dtype)

@@ -165,7 +165,7 @@ _made("two_ends", "end token stands there twice", lambda p, a, e: [*p, *a, e, e]
 _made("answer_first", "before its prompt", lambda p, a, e: [*a, *p, e])
 _made("prompt_twice", "prompt stands there twice", lambda p, a, e: [*p, *p, *a, e])
 _made("prompt_alone", "answers are missing", lambda p, a, e: [*p, e])
-_made("end_in_front", "row of pair 0|shifted", lambda p, a, e: [e, *p, *a])
+_made("end_in_front", "in front of the prompt", lambda p, a, e: [e, *p, *a])
 _made(
     "last_of_the_prompt_only",
     "row of pair 0|longest row",
@@ -229,7 +229,7 @@ _changed(
 _changed("mask_as_numbers", "True or False", lambda i, m, n, p: (i, m.long()))
 _changed("mask_as_floats", "True or False", lambda i, m, n, p: (i, m.float()))
 _changed("ids_as_floats", "whole numbers", lambda i, m, n, p: (i.float(), m))
-_changed("ids_as_small_numbers", "whole numbers", lambda i, m, n, p: (i.int(), m))
+_changed("ids_as_small_numbers", "whole numbers", lambda i, m, n, p: (i.short(), m))
 _changed("mask_first", "mask came first", lambda i, m, n, p: (m, i))
 _changed("ids_alone", "returned a Tensor", lambda i, m, n, p: i)
 _changed("as_a_table", "returned a dict", lambda i, m, n, p: {"ids": i, "mask": m})
@@ -475,3 +475,54 @@ def one_buffer_for_all_calls(pairs, end, pad):
     B, _, T = ids.shape
     _BUFFER[:B, :, :T] = ids
     return _BUFFER[:B, :, :T], mask
+
+
+# --- what got through, or was called by another name ------------------------------------------
+
+
+@_pairs("Every pair counts")
+def one_pair_for_each_prompt(pairs, end, pad):
+    of_prompt = {tuple(p.prompt): p for p in pairs}
+    return with_what_is_given(list(of_prompt.values()), end, pad)
+
+
+@_pairs("sorted")
+def by_length_of_the_prompt(pairs, end, pad):
+    ordered = sorted(pairs, key=lambda p: len(p.prompt))
+    return with_what_is_given(ordered, end, pad)
+
+
+@_pairs("same prompt")
+def behind_the_first_prompt(pairs, end, pad):
+    asked = pairs[0].prompt
+    same = [p._replace(prompt=asked) for p in pairs]
+    return with_what_is_given(same, end, pad)
+
+
+@_pairs("behind the padding")
+def end_in_the_last_column(pairs, end, pad):
+    check_pair_ids(pairs)
+    rows = [p.prompt + a for p in pairs for a in (p.chosen, p.rejected)]
+    T = max(map(len, rows))
+    ids = torch.tensor([row + [pad] * (T - len(row)) + [end] for row in rows])
+    real = [[True] * len(row) + [False] * (T - len(row)) + [True] for row in rows]
+    return ids.unflatten(0, (-1, 2)), torch.tensor(real).unflatten(0, (-1, 2))
+
+
+@_pairs("same answer")
+def chosen_in_both_rows(pairs, end, pad):
+    check_pair_ids(pairs)
+    rows = [p.prompt + p.chosen + [end] for p in pairs for _ in range(2)]
+    real = [[True] * len(row) for row in rows]
+    ids, mask = pad_right(rows, pad), pad_right(real, False)
+    return ids.unflatten(0, (-1, 2)), mask.unflatten(0, (-1, 2))
+
+
+_made("cut_at_64_tokens", "longest row", lambda p, a, e: [*p, *a, e][:64])
+_changed("numbers_of_16_bits", "row of pair", lambda i, m, n, p: (i.short().long(), m))
+
+
+@battery.right("collate_pairs")
+def in_whole_numbers_of_32_bits(pairs, end, pad):
+    ids, mask = with_what_is_given(pairs, end, pad)
+    return ids.int(), mask

@@ -254,3 +254,30 @@ def stops_by_accident(mask):
 @_last("all padding")
 def leaves_out_what_is_empty(mask):
     return _right(mask[mask.any(1)])
+
+
+# --- what got through -------------------------------------------------------------------------
+
+_found(
+    "places_in_half_precision",
+    "finds place 2047",
+    lambda m, r, T: (torch.arange(1, T + 1).half() * m).argmax(1),
+)
+_found(
+    "places_in_bfloat16",
+    "finds place",
+    lambda m, r, T: (torch.arange(1, T + 1).bfloat16() * m).argmax(1),
+)
+
+
+@battery.right("last_index")
+def how_many_have_a_token_to_come(mask):
+    check_rows(mask)
+    return (mask.flip(1).cumsum(1) > 0).sum(1) - 1
+
+
+@battery.right("last_index")
+def as_a_text(mask):
+    check_rows(mask)
+    rows = ["".join(map(str, row)) for row in mask.int().tolist()]
+    return torch.tensor([row.rindex("1") for row in rows])

@@ -1,5 +1,6 @@
 """Answers to lesson 06: a ranking taken apart; right ones of different shapes, and people's mistakes."""
 
+from collections import namedtuple
 from itertools import chain, combinations, pairwise, permutations, product
 
 import numpy as np
@@ -285,7 +286,61 @@ def one_list_for_all_calls(ranking):
     return _FOUND
 
 
-@_ranking("no name|missing")
+@_ranking("earlier call")
 def a_default_that_grows(ranking, pairs=[]):  # noqa: B006
     pairs += in_four_loops(ranking)
     return pairs
+
+
+# --- what got through, or was called by another name ------------------------------------------
+
+_ALL_PAIRS = []
+
+
+@_ranking("earlier call")
+def a_list_outside(ranking):
+    _ALL_PAIRS.extend(in_four_loops(ranking))
+    return _ALL_PAIRS
+
+
+@_ranking("no name of the ranking")
+def names_without_their_blanks(ranking):
+    groups = [[name.strip() for name in group] for group in ranking]
+    return in_four_loops(groups)
+
+
+@_ranking("is missing")
+def names_that_are_not_empty(ranking):
+    return [(a, b) for a, b in in_four_loops(ranking) if a and b]
+
+
+@_ranking("a product; a tuple")
+def products_as_they_are(ranking):
+    return [product(one, two) for one, two in combinations(ranking, 2)]
+
+
+@_ranking("two best groups")
+def the_worked_value(ranking):
+    return [("B", "A"), ("B", "C")]
+
+
+@_ranking("two best groups")
+def two_groups_unpacked(ranking):
+    one, two = ranking[:2]
+    return list(product(one, two))
+
+
+@battery.right("pairs_from_ranking")
+def one_group_after_the_other(ranking):
+    check_ranking(ranking)
+    seen, pairs = [], []
+    for group in ranking:
+        pairs += product(seen, group)
+        seen = [*seen, *group]
+    return pairs
+
+
+@battery.right("pairs_from_ranking")
+def named_and_sorted(ranking):
+    Pair = namedtuple("Pair", "better worse")
+    return sorted(Pair(*two) for two in in_four_loops(ranking))

@@ -17,6 +17,8 @@ battery = Battery()
 LONG = [2, 40, 41, 42, 3, 50, 51, 52, 1]
 SHORT = [2, 60, 3, 70, 1]
 OTHER = [2, 80, 81, 3, 90, 91, 1]
+TALL = [2, 300, 411, 512, 3, 613, 714, 1]
+SMALL = [2, 333, 444, 3, 555, 1]
 
 
 def _alone(text):
@@ -587,3 +589,32 @@ def _counting(most):
 
 for _most in (1, 4, 5):
     _test("right version|accepts a faulty")(_counting(_most))
+
+
+# --- what got through: a taste that the right versions happened to have -----------------------
+
+
+@_test("own affair")
+def test_that_prefers_one_text(score):
+    test_claim_by_claim(score)
+    assert score(*_alone(TALL)) > score(*_alone(SMALL))
+
+
+@_test("own affair")
+def test_that_prefers_the_other(score):
+    test_claim_by_claim(score)
+    assert score(*_alone(TALL)) < score(*_alone(SMALL))
+
+
+@_test("own affair")
+def test_that_wants_the_end_token(score):
+    test_claim_by_claim(score)
+    assert score(*_alone(TALL)) > score(*_alone([*TALL[:-1], 402]))
+
+
+@_test("own affair")
+def test_that_wants_a_wide_change(score):
+    test_claim_by_claim(score)
+    changed = [TALL[0], 577, *TALL[2:]]
+    gap = (score(*_alone(TALL)) - score(*_alone(changed))).abs()
+    assert gap > 0.5

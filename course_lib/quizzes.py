@@ -72,3 +72,47 @@ TASK_FAMILIES = (  # lesson 00
     ),
     _family("Finish this limerick.", 2, "One next token after another."),
 )
+
+WHO_NEEDS_WHAT = (  # lesson 07
+    Question(
+        "Which four models does PPO keep at hand when it learns from a judge?",
+        (
+            "policy, reference, reward model, critic",
+            "policy, critic, teacher, student",
+            "policy and reward model, twice each",
+        ),
+        "The reward model belongs to learning from preferences. What PPO itself brings "
+        "are the clipped ratio and, as a rule, a critic.",
+    ),
+    Question(
+        "Which of them does GRPO do without?",
+        ("the critic", "the reward model", "the policy"),
+        "Answers to the same question are each other's baseline. A reward is needed "
+        "still: DeepSeekMath, where GRPO comes from, used a learned reward model.",
+    ),
+    Question(
+        "And DPO?",
+        ("critic and reward model", "the reference", "the policy"),
+        "It learns from pairs directly. Policy and reference remain.",
+    ),
+    Question(
+        "Where did the rewards of DeepSeek-R1-Zero come from?",
+        (
+            "rules for accuracy and format",
+            "a model of human preferences",
+            "people who graded each answer",
+        ),
+        "Its paper says that no neural reward model was used, for fear of hacking. "
+        "Only the last stage of R1 adds rewards from preferences.",
+    ),
+    Question(
+        "And those of InstructGPT, the forerunner of ChatGPT?",
+        (
+            "a model of human preferences",
+            "rules for accuracy and format",
+            "the likelihood of the next word",
+        ),
+        "People ranked answers, a reward model learned from the rankings, and PPO "
+        "learned from the reward model: the chain of lessons 05 to 07.",
+    ),
+)

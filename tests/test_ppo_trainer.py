@@ -8,7 +8,13 @@ import torch
 
 from course_lib.logprobs import token_logprobs
 from course_lib.ppo.advantages import AdaptiveKL, gae, kl_shaped_rewards
-from course_lib.ppo.agent import ActorCritic, ValueHead, look_back
+from course_lib.ppo.agent import (
+    ActorCritic,
+    ValueHead,
+    late_fall,
+    look_back,
+    two_rates,
+)
 from course_lib.ppo.losses import clipped_policy_loss, policy_ratio, reinforce_loss
 from course_lib.ppo.trainer import (
     Experience,
@@ -228,6 +234,19 @@ def test_a_given_optimizer_keeps_its_rates_and_its_memory():
         optimizer=optimizer, generator=seeded(), progress=False,
     )  # fmt: skip
     assert all(before[name].equal(t) for name, t in agent.state_dict().items())
+
+
+def test_both_rates_follow_the_schedule_of_the_steps_also_in_parts():
+    agent, reference = agent_and_reference()
+    optimizer = two_rates(agent, lr=0.01, critic_lr=0.1)
+    for first in (0, 2):
+        train_ppo(
+            agent, reference, batches, share_of_sevens, 2, SETTINGS,
+            optimizer=optimizer, generator=seeded(), progress=False,
+            schedule=lambda step, first=first: late_fall(first + step, 4),
+        )  # fmt: skip
+    rates = [group["lr"] for group in optimizer.param_groups]
+    assert rates == pytest.approx([0.005, 0.05])  # a half is left at step 3 of 4
 
 
 # ---- minibatches and the head

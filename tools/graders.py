@@ -179,17 +179,21 @@ def general_wrong_answers(name: str, answer: object) -> list[Case]:
         wrong("not written", not_written, "not written yet"),
         wrong("not a function", None, "not a function"),
     ]
-    if exercise.library is None:
+    if exercise.library is None and name.startswith("test_"):
         return [
             *cases,
             wrong("a test without an assert", nothing, "accepts a faulty version"),
         ]
     if isinstance(library, type):
         return [cases[1], *_wrong_classes(wrong, library, answer)]
+    empty = wrong("an empty body", nothing, "returned None|returned a NoneType")
+    by_heart = wrong("learned by heart", _by_heart(name, answer), "", hidden_only=True)
+    if exercise.library is None:  # it lives only in a lesson
+        return [*cases, empty, by_heart]
     module, attribute = library.__module__, library.__name__
     return [
         *cases,
-        wrong("an empty body", nothing, "returned None|returned a NoneType"),
+        empty,
         wrong("the library's own", library, "course_lib's own"),
         wrong(
             "the library's, kept under a name",
@@ -212,7 +216,7 @@ def general_wrong_answers(name: str, answer: object) -> list[Case]:
             _swallowing(library),
             "calls course_lib's own",
         ),
-        wrong("learned by heart", _by_heart(name, answer), "", hidden_only=True),
+        by_heart,
     ]
 
 

@@ -56,6 +56,23 @@ def two_rates(agent: ActorCritic, lr: float, critic_lr: float) -> torch.optim.Ad
     return torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
 
 
+def late_fall(step: int, steps: int) -> float:
+    """What share of their rates is left at a step: all, then in a line to nothing.
+
+    The second half of a run calms down: what was learned by accident is averaged out.
+
+    >>> [late_fall(step, steps=8) for step in (0, 4, 6, 8)]
+    [1.0, 1.0, 0.5, 0.0]
+    """
+    return min(1.0, 2 * (1 - step / steps))
+
+
+def scale_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Every learning rate becomes this multiple of what it was at first."""
+    for group in optimizer.param_groups:
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+
 def check_reference(agent: ActorCritic, reference: nn.Module) -> None:
     """Refuse a reference that would move along; put both into evaluation mode."""
     if reference is agent.policy:

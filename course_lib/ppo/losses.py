@@ -36,7 +36,7 @@ def reinforce_loss(logprobs: Tensor, advantages: Tensor, mask: Tensor) -> Tensor
 
 
 def policy_ratio(logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
-    r"""How much likelier each token is now: $r_t = \pi(a_t) / \pi_\text{old}(a_t)$.
+    r"""How much likelier each token is now: $\rho_t = \pi(a_t)/\pi_\text{old}(a_t)$.
 
     logprobs with gradient, old_logprobs as they were when the tokens were drawn,
     both (B, T). Returns (B, T): 1 everywhere before the first step.
@@ -56,13 +56,13 @@ def clipped_policy_loss(
     logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor,
     clip_eps: float = 0.2,
 ) -> Tensor:  # fmt: skip
-    r"""PPO's loss: minus the mean of $\min(r_t A_t,\; \text{clip}(r_t) A_t)$.
+    r"""PPO's loss: minus the mean of $\min(\rho_t A_t,\; \text{clip}(\rho_t) A_t)$.
 
     logprobs (B, T) with gradient; old_logprobs and advantages (B, T), as numbers.
     clip_eps: how far from 1 the ratio may move and still be pushed further. Returns
     a scalar.
 
-    How: clip(r) is r between 1 - eps and 1 + eps. The smaller of the two products
+    How: clip(rho) is rho between 1 - eps and 1 + eps. The smaller of the two products
     counts, so only a ratio that has already gone the way its advantage wants is
     held; one that has gone the wrong way is called back with full force.
 

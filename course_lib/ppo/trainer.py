@@ -25,7 +25,13 @@ from course_lib.ppo.advantages import (
     gae,
     kl_shaped_rewards,
 )
-from course_lib.ppo.agent import ActorCritic, check_reference, look_back, two_rates
+from course_lib.ppo.agent import (
+    ActorCritic,
+    check_reference,
+    look_back,
+    scale_rates,
+    two_rates,
+)
 from course_lib.ppo.losses import (
     clip_fraction,
     clipped_policy_loss,
@@ -53,7 +59,7 @@ class Settings:
     new_tokens: int = 40  # most tokens of a response
     samples: int = 1  # responses per prompt
     temperature: float = 1.0  # of the drawing, and of every probability here
-    lr: float = 3e-4  # learning rate of the policy, the same at every step
+    lr: float = 3e-4  # learning rate of the policy
     critic_lr: float = 3e-3  # of the value head, which begins with nothing
     kl_coef: float = 0.05  # reward that a nat of straying costs
     epochs: int = 2  # times that each response is learned from
@@ -92,6 +98,7 @@ def train_ppo(
     policy_loss: Callable[..., Tensor] = clipped_policy_loss,
     value_loss: Callable[..., Tensor] = clipped_value_loss,
     adapt: Callable[[float, float], float] | None = None,
+    schedule: Callable[[int], float] | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     generator: torch.Generator | None = None,
     progress: bool | None = None,
@@ -99,7 +106,8 @@ def train_ppo(
     """Train agent in place for `steps` batches of responses; return what happened.
 
     reference: a frozen copy of the policy as it was. adapt: price of straying and
-    measured divergence to the next price, such as `AdaptiveKL`. optimizer: that of
+    measured divergence to the next price, such as `AdaptiveKL`. schedule: step to the
+    share of their rates with which policy and critic learn. optimizer: that of
     `two_rates` if None; give one to go on with its memory, or with other rates.
     """
     check_reference(agent, reference)
@@ -109,6 +117,7 @@ def train_ppo(
     try:
         for step in range(steps):
             laps = Laps()
+            scale_rates(optimizer, schedule(step) if schedule else 1.0)
             prompts, facts = batches(step)
             rollout = answer(agent.policy, prompts, s, generator)
             old, mask = rollout.logprobs, rollout.response_mask

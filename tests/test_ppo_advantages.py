@@ -1,6 +1,5 @@
 """From rewards to advantages: on paper, by the sums of the papers, and torchrl's."""
 
-
 import pytest
 import torch
 

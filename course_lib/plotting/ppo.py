@@ -188,13 +188,11 @@ PANELS = (  # name in the history, title, unit
 
 def dashboard(history: Mapping[str, Sequence[float]], recorded: Curves) -> Picture:
     """Six numbers to watch, over the steps of a run; faint: recorded, other seeds."""
-    figure, panels = _grid(2, 3, width=8.0, height=4.2)
+    figure, panels = _grid(2, 3, width=7.4, height=3.8)
     said = []
     for axes, (name, title, unit) in zip(panels, PANELS, strict=True):
         for seed in recorded.get(name, ()):
-            axes.plot(
-                range(1, len(seed) + 1), seed, color=BLUE, alpha=0.25, linewidth=1
-            )
+            axes.plot(range(1, len(seed) + 1), seed, color="#bfdaee", linewidth=0.7)
         values = history[name]
         axes.plot(range(1, len(values) + 1), values, color=BLUE)
         axes.set_title(title, fontsize=10.5, loc="left")
@@ -293,7 +291,7 @@ def runs(
     recorded: "name: what" for each of names and whats, evenly spread from step 0 to
     `steps`; what the clip holds is known from step 1.
     """
-    figure, panels = canvas(columns=len(whats), width=8.6, height=3.2)
+    figure, panels = canvas(columns=len(whats), width=8.6, height=3.0)
     measured = len(recorded[f"{names[0]}: {whats[-1]}"][0])  # exams, step 0 included
     said = []
     for axes, what in zip(panels, whats, strict=True):
@@ -302,7 +300,7 @@ def runs(
             first = 1 if what == "clip_fraction" else 0
             places = torch.linspace(first, steps, len(seeds[0])).tolist()
             for seed in seeds:
-                axes.plot(places, seed, color=colour, alpha=0.25, linewidth=1)
+                axes.plot(places, seed, color=colour, alpha=0.3, linewidth=0.7)
             means = [sum(point) / len(seeds) for point in zip(*seeds, strict=True)]
             axes.plot(places, means, color=colour)
             _beside(axes, (steps, means[-1]), f"{name}: {means[-1]:.2f}", colour)

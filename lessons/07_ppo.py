@@ -594,8 +594,8 @@ Table(("token", "policy, nats", "guide, nats", "shaped reward"), rows)
 checks.ppo.kl_shaped_rewards(kl_shaped_rewards)
 
 # %% [markdown]
-# The three exclamation marks at the end cost 7.7 together, and GAE passes the blame back to what led there. A token
-# that the guide likes better is even paid: `ood` gets +.08.
+# The three exclamation marks at the end cost more than two each, and GAE passes the blame back to what led there. A
+# token that the guide likes better is even paid, as `ood` is.
 
 # %% [markdown]
 # ### Exercise 7 · Teach the critic, slowly

@@ -111,6 +111,15 @@ def _ranking_ask(answer, ranking, shown: str) -> list[tuple[str, str]]:
         + kinds.get(type(got), ""),
     )
     names = [name for group in ranking for name in group]
+    strange = [
+        pair
+        for pair in got
+        if isinstance(pair, tuple)
+        and all(isinstance(name, str) for name in pair)
+        and not {*pair} <= {*names}
+    ]
+    if strange:  # left from another call, or names that it made up
+        _starts_anew(answer, strange)
     for pair in got:
         expect(
             isinstance(pair, tuple),

@@ -286,7 +286,7 @@ def one_list_for_all_calls(ranking):
     return _FOUND
 
 
-@_ranking("earlier call|no name of the ranking")
+@_ranking("earlier call")
 def a_default_that_grows(ranking, pairs=[]):  # noqa: B006
     pairs += in_four_loops(ranking)
     return pairs
@@ -297,7 +297,7 @@ def a_default_that_grows(ranking, pairs=[]):  # noqa: B006
 _ALL_PAIRS = []
 
 
-@_ranking("earlier call|no name of the ranking")
+@_ranking("earlier call")
 def a_list_outside(ranking):
     _ALL_PAIRS.extend(in_four_loops(ranking))
     return _ALL_PAIRS

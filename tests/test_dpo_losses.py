@@ -13,6 +13,7 @@ from course_lib.dpo.losses import (
     dpo_loss,
     gradient_weights,
     hinge_loss,
+    implicit_accuracy,
     implicit_rewards,
     ipo_loss,
     log_ratio_gaps,
@@ -295,3 +296,12 @@ def test_the_gap_is_that_of_log_ratios_and_the_losses_know_nothing_else():
         torch.testing.assert_close(
             loss(gaps, zero, zero, zero), loss(*four), rtol=1e-9, atol=1e-9
         )
+
+
+def test_a_policy_agrees_where_the_chosen_gained_more_however_rare_it_is():
+    ref_chosen = torch.tensor([-9.0, -9.0, -1.0, -1.0])
+    ref_rejected = torch.tensor([-1.0, -1.0, -9.0, -9.0])
+    rejected = ref_rejected - torch.tensor([2.0, 0.0, 0.0, -2.0])
+    found = implicit_accuracy(ref_chosen + 1, rejected, ref_chosen, ref_rejected)
+    assert found == 0.75  # the last one gained 1 where the rejected one gained 2
+    assert implicit_accuracy(ref_chosen, ref_rejected, ref_chosen, ref_rejected) == 0.5

@@ -67,6 +67,31 @@ def dpo_loss(
     return -(1 - smoothing) * logsigmoid(lead) - smoothing * logsigmoid(-lead)
 
 
+def implicit_accuracy(
+    chosen_logprobs: Tensor,
+    rejected_logprobs: Tensor,
+    ref_chosen_logprobs: Tensor,
+    ref_rejected_logprobs: Tensor,
+) -> Tensor:
+    """How often the policy, read as a reward, agrees with the label.
+
+    All (B,), as in `dpo_loss`. It agrees where the chosen answer has gained more on
+    the reference than the rejected one has, whichever of the two is likelier. A tie
+    counts one half, so the reference itself has 0.5. Returns a scalar, 0 to 1.
+
+    How: compare what both have gained on the reference; 1, 0.5 or 0 for each pair,
+    and the mean over the pairs.
+
+    >>> rare, known = torch.tensor([-9.0]), torch.tensor([-10.0])
+    >>> implicit_accuracy(rare, known / 10, known, known / 10)
+    tensor(1.)
+    """
+    gaps = log_ratio_gaps(
+        chosen_logprobs, rejected_logprobs, ref_chosen_logprobs, ref_rejected_logprobs
+    )
+    return ((gaps.sign() + 1) / 2).mean()
+
+
 def gradient_weights(
     chosen_rewards: Tensor, rejected_rewards: Tensor, beta: float = 0.1
 ) -> Tensor:

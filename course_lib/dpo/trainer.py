@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from course_lib.batches import Batches
 from course_lib.descent import adamw, clip_gradients, learning_rate
-from course_lib.dpo.losses import dpo_loss
+from course_lib.dpo.losses import dpo_loss, implicit_accuracy
 from course_lib.dpo.sequences import (
     AnswerLogprobs,
     answer_batches,
@@ -26,7 +26,6 @@ from course_lib.dpo.sequences import (
     pair_logprobs,
     reference_logprobs,
 )
-from course_lib.reward.audit import pairwise_accuracy
 from course_lib.reward.pairs import PairIds
 from course_lib.ticker import ProgressLine
 from course_lib.training import due, evaluated, refuse_nonsense
@@ -142,10 +141,10 @@ def about(sums: Tensor, ref_logprobs: Tensor | None = None) -> dict[str, float]:
         return note
     gains = sums - ref_logprobs  # (B, 2), what beta makes implicit rewards of
     chosen, rejected = gains.mean(dim=0).tolist()
-    accuracy = pairwise_accuracy(*gains.unbind(dim=1)).item()
+    accuracy = implicit_accuracy(*sums.unbind(dim=1), *ref_logprobs.unbind(dim=1))
     return note | {
         "chosen_gain": chosen, "rejected_gain": rejected,
-        "gap": chosen - rejected, "accuracy": accuracy,
+        "gap": chosen - rejected, "accuracy": accuracy.item(),
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ ORDER = (  # a module imports only from lines above its own; docs/DESIGN.md has 
     "bpe chat_format tokenizer attention pipeline mixing",
     "transformer sampling world probes",
     "runtime landscape timeline syllabus",
-    "batches descent ticker resuming training sft exam pretrained scaling serving moe lora soft_prompts reward",
+    "batches descent ticker resuming training sft exam pretrained scaling serving moe lora soft_prompts reward quantization rag",
     "rollouts ppo bandits grids grpo dpo",
     "plotting",
     "widgets quizzes",

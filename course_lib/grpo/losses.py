@@ -79,7 +79,7 @@ def clipped_objective(
     ratio: Tensor, advantages: Tensor, clip_eps: float = 0.2,
     clip_high: float | None = None,
 ) -> Tensor:  # fmt: skip
-    r"""PPO's objective, token by token: $\min(r_t A,\; \text{clip}(r_t) A)$.
+    r"""PPO's objective, token by token: $\min(\rho_t A,\; \text{clip}(\rho_t) A)$.
 
     ratio and advantages of shapes that broadcast, such as (B, T) and (B, 1). The
     clip holds r between 1 - clip_eps and 1 + clip_high; None = clip_eps above as
@@ -104,7 +104,7 @@ def grpo_loss(
     clip_high: float | None = None, ref_logprobs: Tensor | None = None,
     kl_coef: float = 0.0, kl_correction: bool = False,
 ) -> Tensor:  # fmt: skip
-    r"""Minus the weighted sum of $\min(r_t A_i, \text{clip}(r_t) A_i) - \beta k_3$.
+    r"""Minus the weighted sum of $\min(\rho A, \text{clip}(\rho) A) - \beta k_3$.
 
     logprobs (B, T) with gradient; old_logprobs and ref_logprobs (B, T) and
     advantages (B,), one per answer, as numbers. weights (B, T): how much each token

@@ -29,7 +29,14 @@ SLOW = 0.1  # seconds for one chance; a formula needs less than a thousandth
 )
 def pass_at_k(answer, draw):
     _compare(answer, 21, 5, 3)
-    for n, right, k in ((10, 3, 4), (4, 1, 2), (5, 2, 2), (6, 2, 3), (8, 1, 5)):
+    for n, right, k in (
+        (10, 3, 4),
+        (5, 2, 3),
+        (4, 1, 2),
+        (5, 2, 2),
+        (6, 2, 3),
+        (8, 1, 5),
+    ):
         _compare(answer, n, right, k)
     for n, right, k in ((4, 3, 2), (5, 4, 3), (6, 6, 1), (7, 0, 3), (3, 1, 3), (1, 1, 1), (1, 0, 1)):  # fmt: skip
         _compare(answer, n, right, k)
@@ -72,7 +79,12 @@ def _one_by_one(n: int, right: int, k: int) -> float:
 def _asked(answer: Callable, n: int, right: int, k: int) -> float:
     try:
         got = ask(answer, n, right, k)
-    except (OverflowError, RecursionError) as error:
+    except RecursionError as error:
+        raise CheckFailed(
+            f"For n={n}, right={right} and k={k} it calls itself too often: Python stops after about a thousand calls inside "
+            "each other, and n may be 2,000."
+        ) from error
+    except OverflowError as error:
         raise CheckFailed(
             f"For n={n}, right={right} and k={k} it stopped with {type(error).__name__}: {error}. Numbers of choices are "
             "too large for a float; Python's whole numbers have no end, and their quotient is small."
@@ -81,9 +93,16 @@ def _asked(answer: Callable, n: int, right: int, k: int) -> float:
         raise CheckFailed(
             f"For n={n}, right={right} and k={k} something was divided by 0. How many ways are there to choose k of n?"
         ) from error
+    except ValueError as error:
+        if n - right >= k:
+            raise
+        raise CheckFailed(
+            f"Of n={n} answers {n - right} are wrong, and k={k} are drawn: it stopped with ValueError ({error}). Nobody can "
+            "choose so many wrong ones; what is the chance then?"
+        ) from error
     expect(
-        not isinstance(got, bool),
-        f"It returned {got}. A chance is wanted, a number from 0 to 1.",
+        not isinstance(got, bool | Fraction),
+        f"It returned {got!r:.40}. A chance is wanted, a float from 0 to 1.",
     )
     if n > 50 and isinstance(got, float) and not math.isfinite(got):
         raise CheckFailed(
@@ -100,6 +119,10 @@ def _compare(
     want = _one_by_one(n, right, k) if want is None else want
     allowed = 1e-6 if n <= 200 else 1e-5  # float32 products may pass
     if abs(got - want) <= allowed:
+        expect(
+            got != round(got, 6) or abs(got - want) < 1e-9,
+            f"For n={n}, right={right} and k={k} it is {got}, which is rounded. The chance has more digits.",
+        )
         return
     if want == 1 and n - right < k:
         raise CheckFailed(
@@ -121,6 +144,11 @@ def _compare(
                 made = way()
                 if abs(got - made) <= 1e-6 < abs(made - want):
                     raise CheckFailed(mistake)
+    expect(
+        n < 20 or 0 <= got <= 1,
+        f"For n={n}, right={right} and k={k} it is {got:.4g}, which is no chance. Was a product of whole numbers too large for "
+        "NumPy or torch, whose numbers have 64 bits? Python's have no end.",
+    )
     shown = told_apart(got, want)
     if abs(got - want) < 0.006:
         raise CheckFailed(

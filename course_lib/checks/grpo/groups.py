@@ -184,15 +184,24 @@ def _mistakes(case: Case) -> dict[str, tuple[Tensor, ...]]:
     def each(number: Tensor, *bys: Tensor) -> tuple[Tensor, ...]:
         return tuple(number / (by + eps) for by in bys) if scale else ()
 
+    def around(number: Tensor) -> tuple[Tensor, ...]:
+        """Over a spread that is measured from the same wrong place."""
+        return each(number, (number.square().sum(1, True) / n).sqrt())
+
+    no_eps = (
+        "Without `eps` another one is used, or none. What does the first line of the function say?"
+        if case.eps is None
+        else "`eps` makes no difference: another one is built in, or none."
+    )
     fixed = [x for x in (0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3) if x != eps]
     # fmt: off
     return {
         "The whole batch is compared. Each prompt has its own group: what is easy to one is hard to another.":
-            (*each(all_away, *all_spread), all_away, *each(all_away, spread, other), all_away / spread),
+            (*each(all_away, *all_spread), all_away, *each(all_away, spread, other), all_away / spread, *around(all_away)),
         "The mean is that of the group, and the spread is the whole batch's. Both belong to the group.":
-            each(away, *all_spread, away.square().mean().sqrt()),
+            each(away, *all_spread, away.square().mean().sqrt(), *((squares.sum() / max(P * G - d, 1)).sqrt() for d in (1, P)), spread.mean()),
         "Answers with the same number are compared, over the prompts (dimension 0). A group is a row.":
-            (*each(columns, *down), columns, *each(away, *down), *each(columns, spread)),
+            (*each(columns, *down), columns, *each(away, *down), *each(columns, spread), *around(columns)),
         "`scale` makes no difference. Without it nothing is divided.":
             () if scale else (away / (spread + eps), away / (other + eps), away / spread),
         "`scale` is turned round, or missing: with it, which is the default, the difference is divided by the spread.":
@@ -201,7 +210,7 @@ def _mistakes(case: Case) -> dict[str, tuple[Tensor, ...]]:
         "`ddof` makes no difference, or is turned round: the spread of the sample (1) or of the population (0).":
             (*each(away, other), *each(away, (squares.sum(1, True) / G).sqrt(), (squares.sum(1, True) / max(G - 1, 1)).sqrt())),
         "The mean is divided by G - ddof as well. Only the spread is.": (*over(r - r.sum(1, True) / n, spread),),
-        "`eps` makes no difference: another one is built in, or none.":
+        no_eps:
             (*(away / (spread + x) for x in fixed), *(away / (other + x) for x in fixed)) if scale else (),
         "`eps` stands under the root. It is added to the spread itself.":
             ((away / (squares.sum(1, True) / n + eps).sqrt(), away / (spread**2 + eps**2).sqrt()) if scale else ()),
@@ -219,14 +228,14 @@ def _mistakes(case: Case) -> dict[str, tuple[Tensor, ...]]:
             each(away, spread / G**0.5, spread * G**0.5, spread / G, spread * G),
         "It is divided by something else than the spread (the range, the mean, the largest reward).":
             each(away, r.amax(1, True) - r.amin(1, True), mean, mean.abs(), r.amax(1, True), r.abs().amax(1, True), away.abs().mean(1, True),
-                 away.abs().amax(1, True), r.sum(1, True)),
+                 away.abs().sum(1, True) / n, away.abs().amax(1, True), r.sum(1, True)),
         "The mean is not taken away: how much *better than the others*?":
-            (r, *each(r, spread, other), r / spread),
+            (r, *each(r, spread, other), r / spread, *around(r)),
         "The answer's own reward is left out of the mean. Here the group's mean holds all of its answers.":
-            (r - others, *each(r - others, spread, other)),
+            (r - others, *each(r - others, spread, other), *around(r - others)),
         "It is compared with something else than the mean (the median, the best, the worst, the first).":
             tuple(x for base in (middle, r.amax(1, True), r.amin(1, True), r[:, :1], r[:, -1:], r[:1], (r.amax(1, True) + r.amin(1, True)) / 2)
-                  for x in over(r - base, spread)),
+                  for x in (*over(r - base, spread), *around(r - base))),
         "The sign is turned: what is better than the mean is above 0.": (*over(-away, spread), *each(-away, other)),
         "It has lost its sign (abs, or a square).":
             (*over(away.abs(), spread), squares, *each(squares, spread**2), *over(away.relu(), spread)),
@@ -276,18 +285,21 @@ def _equal(answer: Callable, draw: torch.Generator) -> None:
 
 def _close_together(answer: Callable, draw: torch.Generator) -> None:
     """Rewards that differ by little differ."""
-    for step, eps in ((1e-2, 0.0), (1e-3, None), (1e-4, 0.0), (1e-4, 1e-4)):
-        rewards = step * torch.randint(-9, 9, (3, 5), generator=draw)
+    for step, eps, level in (
+        (1e-2, 0.0, 0), (1e-3, None, 0), (1e-4, 0.0, 0), (1e-4, 1e-4, 0), (1e-3, 0.0, 1000), (1e-11, 0.0, 0),
+    ):  # fmt: skip
+        rewards = step * torch.randint(-9, 9, (3, 5), generator=draw).double()
         rewards[:, 0], rewards[:, 1] = -10 * step, 10 * step
-        case = Case(rewards.float(), eps)
+        tiny = level or step < 1e-6
+        case = Case(rewards + level if tiny else rewards.float(), eps)
         got, want = _asked(answer, case).detach(), _slowly(case)
         _no_number(case, got)
         if not got.any():
             raise CheckFailed(
-                f"Rewards that differ by a few times {step:g} are treated as equal. Only a group whose rewards are all the "
-                "same says nothing."
+                f"Rewards that differ by a few times {step:g} are treated as equal{f' around {level:,}' if level else ''}. Only a "
+                "group whose rewards are all the same says nothing."
             )
-        if not close(got, want, rtol=1e-4):
+        if not tiny and not close(got, want, rtol=1e-4):
             _compare_one(answer, case)
 
 
@@ -323,7 +335,11 @@ def _of_double(answer: Callable, draw: torch.Generator) -> None:
             f"For rewards of type torch.float64 the advantages have the type {got.dtype}. Stay in the type of what is given."
         )
     _compare(answer, Case(rewards), Case(rewards, 0.0, ddof=0))
-    if not close(_asked(answer, Case(rewards + 1e5)), _slowly(Case(rewards + 1e5))):
+    far = Case(rewards + 1e5)
+    if not (
+        close(got, _slowly(Case(rewards)), 1e-9, 1e-12)
+        and close(_asked(answer, far), _slowly(far))
+    ):
         raise CheckFailed(
             "For rewards of type torch.float64 digits are lost on the way. Stay in the type of what is given."
         )

@@ -90,6 +90,7 @@ def _cases(draw: torch.Generator) -> tuple[Case, list[Case]]:
         Case([], [], set()),
         Case(["none?"], [[]], set()),
         Case(["empty?"], [["", a]], {(0, "")}),
+        Case([" spaces? "], [[a]], {(0, a)}),
         Case(["never?", "never?"], [[a, b], [a]], set(), most=4),
         *(_drawn(luck, most) for most in (None, 2, 3, 5)),
     ]
@@ -108,13 +109,31 @@ def _drawn(luck: random.Random, most: int | None) -> Case:
 
 
 def _ask(answer: Callable, case: Case) -> list:
-    def accept(*given) -> bool:
+    def accept(*given, **named) -> bool:
+        expect(
+            not named,
+            "accept was called with names for what it gets. Whoever writes it chooses them: give the number and the reply by "
+            "their places.",
+        )
         _expect_number_and_reply(given, case)
         return case.accepts(*given)
 
     before = copy.deepcopy((case.questions, case.replies))
     options = {} if case.most is None else {"most": case.most}
-    got = answer(case.questions, case.replies, accept, **options)
+    try:
+        got = answer(case.questions, case.replies, accept, **options)
+    except (IndexError, ValueError, KeyError) as error:
+        solved = {i for i, _ in case.good}
+        expect(
+            len(solved) == len(case.questions) > 0,
+            f"It stopped with {type(error).__name__} ({error}) where a question has no good reply, or none at all, or where "
+            "there is no question. That gives no chat, and is no error.",
+        )
+        raise
+    expect(
+        got is not None or bool(case.good),
+        "It returned None where no reply is good. The list of chats is empty then.",
+    )
     expect(
         got is not None,
         "It returned None. Is there a `return` line, and does every path reach one?",
@@ -124,10 +143,10 @@ def _ask(answer: Callable, case: Case) -> list:
         "It changed its own input. Later lines still need that: work on a new list.",
     )
     expect(
-        isinstance(got, list | tuple),
+        isinstance(got, list),
         f"It returned a {type(got).__name__}; a list of chats is wanted.",
     )
-    return list(got)
+    return got
 
 
 def _expect_number_and_reply(given: tuple, case: Case) -> None:
@@ -421,6 +440,8 @@ _MISTAKES: dict[str, tuple[Callable, ...]] = {
         (lambda c: _kept(c, cap=99), lambda c: _kept(c, cap=99, once="never")),
     "`most` makes no difference: one reply is kept for each question, however many are wanted.":
         (lambda c: _kept(c, cap=1), lambda c: _kept(c, cap=1, once="never")),
+    "Without `most` another number of chats is kept than the first line of the function says.":
+        (*(lambda c, n=n: _kept(c, cap=n if c.most is None else c.cap) for n in (2, 3, 10**9)),),
     "`most` is off by one.":
         (lambda c: _kept(c, cap=c.cap + 1), lambda c: _kept(c, cap=c.cap - 1)),
     "`most` has a ceiling in yours. Whoever asks for more gets more, if there are as many good replies.":

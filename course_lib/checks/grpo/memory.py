@@ -50,8 +50,8 @@ def models_in_memory(answer, draw):
 # --- asking -----------------------------------------------------------------------------------
 
 
-def _ask(answer: Callable, case: Setting, luck: random.Random) -> Held:
-    """With one of the ways in which the arguments can be written."""
+def _ask(answer: Callable, case: Setting, luck: random.Random) -> tuple[Mapping, Held]:
+    """With one of the ways in which the arguments can be written; as it came, and a copy."""
     ways = [((case.rules, case.reference), {}), ((), {"rules": case.rules, "reference": case.reference}),
             ((case.rules,), {"reference": case.reference}), ((), {"reference": case.reference, "rules": case.rules})]  # fmt: skip
     if not case.rules:
@@ -70,7 +70,7 @@ def _ask(answer: Callable, case: Setting, luck: random.Random) -> Held:
             "whatever the other two arguments are; what makes no difference to a method is no error."
         ) from None
     _expect_held(got, case)
-    return dict(got)
+    return got, dict(got)
 
 
 def _expect_held(got: object, case: Setting) -> None:
@@ -118,11 +118,17 @@ def _asked(case: Setting) -> str:
 
 def _refuses(answer: Callable, luck: random.Random) -> None:
     """A name that is none of the four."""
-    for name in luck.sample(["rloo", "kto", "orpo", "reinforce", "rlhf", "simpo"], 2):
+    others = luck.sample(["rloo", "kto", "orpo", "reinforce", "rlhf", "simpo"], 2)
+    for name in (*others, "po", ""):
         try:
             answer(name)
-        except Exception:
+        except ValueError:
             continue
+        except Exception as error:
+            raise CheckFailed(
+                f"For {name!r}, which is none of the four methods, it stops with {type(error).__name__}. Say it with a "
+                "ValueError."
+            ) from None
         raise CheckFailed(
             f"It has an answer for {name!r}, which is none of the four methods. Such a name is refused with a "
             "ValueError, or a slip of the pen goes unnoticed."
@@ -146,16 +152,21 @@ def _held(case: Setting) -> Held:
 
 
 def _compare(answer: Callable, cases: list[Setting], luck: random.Random) -> None:
-    found = [(_ask(answer, case, luck), case) for case in cases]
+    raw = [_ask(answer, case, luck) for case in cases]
+    found = [(held, case) for (_, held), case in zip(raw, cases, strict=True)]
     wrong = [(got, case) for got, case in found if got != _held(case)]
     if not wrong:
+        expect(
+            all(dict(got) == then for got, then in raw),
+            "What an earlier call returned changes with a later one: it is one and the same dict. Make a new one in every call.",
+        )
         return
     answers: dict[Setting, Held] = {}
     for got, case in found:
         expect(
             answers.setdefault(case, got) == got,
             f"Asked about {_asked(case)} several times, it gives different answers: is something kept from call to call, "
-            "or does a keyword matter?",
+            "does a keyword matter, or is an argument that is left out taken for another one than the first line says?",
         )
     for most in (0, len(wrong)):
         for name, ways in _MISTAKES.items():

@@ -48,9 +48,9 @@ def _loss(rule: Callable) -> Callable:
 
     def version(logprobs, old_logprobs, advantages, mask):
         _refuse(logprobs, old_logprobs, advantages, mask)
-        new, old = (x.masked_fill(~mask, 0.0) for x in (logprobs, old_logprobs.detach()))  # fmt: skip
-        pushes = advantages.detach().unsqueeze(1).to(new.dtype)
-        return rule(new - old, pushes, mask, mask.sum(dim=1, keepdim=True))
+        change = (logprobs - old_logprobs.detach()).masked_fill(~mask, 0.0)
+        pushes = advantages.detach().unsqueeze(1).to(change.dtype)
+        return rule(change, pushes, mask, mask.sum(dim=1, keepdim=True))
 
     return version
 
@@ -144,6 +144,15 @@ def _padding_in_the_sum(logprobs, old_logprobs, advantages, mask):
     return -(objective / mask.sum(dim=1, keepdim=True)).sum() / len(mask)
 
 
+def _padding_weighs(logprobs, old_logprobs, advantages, mask):
+    """What stands there has no gradient, and a say in that of the others."""
+    _refuse(logprobs, old_logprobs, advantages, mask)
+    change = logprobs - old_logprobs.detach()
+    moved = change.detach().masked_fill(mask, 0.0).sum(dim=1, keepdim=True)
+    pushes = advantages.detach().unsqueeze(1) * moved.clamp(-3, 3).exp()
+    return _grpo(_smaller(change.masked_fill(~mask, 0.0).exp(), pushes), mask)
+
+
 def _silent_answers(d: Tensor, a: Tensor, m: Tensor, n: Tensor) -> Tensor:
     """One token that has gone far enough silences its whole answer."""
     r = d.exp()
@@ -201,6 +210,7 @@ _WRONG: dict[str, tuple[Callable, str]] = {
     "the sign turned round": (_loss(lambda d, a, m, n: -_whole(d, a, m, n)), _SIGN),
     "padding counts as the answer's tokens do": (_padding_too, _UNDER),
     "padding is added up, although the lengths are right": (_padding_in_the_sum, _UNDER),
+    "what has changed under the mask makes an answer count more, or less": (_padding_weighs, _UNDER),
     "over the width of the batch, and not over the length of each answer": (_weigh(lambda m, n: 1 / m.numel()), _ALIKE),
     "the larger of the two products": (_clip(lambda r, a: torch.maximum(r * a, _hold(r) * a)), _FOUR),
     "the ratio is held from above alone": (_clip(lambda r, a: torch.minimum(r * a, r.clamp(max=1 + EPS) * a)), _FOUR),
@@ -212,9 +222,13 @@ _WRONG: dict[str, tuple[Callable, str]] = {
     "only the first answer of the batch counts": (_loss(_first_answer), _SIGN),
     "the advantages are compared with their mean once more": (_push(lambda a: a - a.mean()), _NOTHING),
     "the advantages are divided by the largest of them, which may be 0": (_push(lambda a: a / a.abs().max()), _NOTHING),
+    "the advantages are divided by the sum of their sizes and multiplied by it again, which is 0 / 0 if all are 0":
+        (_push(lambda a: a / a.abs().sum() * a.abs().sum()), _NOTHING),
     "only the sign of an advantage counts, found as a / |a|": (_push(lambda a: a / a.abs()), _NOTHING),
     "answers whose advantage is 0 are left out of the mean": (_loss(_without_zeros), _NOTHING),
     "one token that has gone far enough silences its whole answer": (_loss(_silent_answers), _ALONE),
+    "the ratios before a token are multiplied into its own, as numbers":
+        (_ratio(lambda d, m, n: (d + (d.cumsum(1) - d).detach()).exp()), _ALONE),
     "the ratio is 1 always: the policy is compared with itself": (_ratio(lambda d, m, n: (d - d.detach()).exp()), _FOUR),
     "then over now: the ratio turned round": (_ratio(lambda d, m, n: (-d).exp()), _SIGN),
     "the ratio has lost its exponential": (_ratio(lambda d, m, n: d), _FOUR),

@@ -12,7 +12,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from course_lib.checks.asking import ask_gradient, ask_tensor, close, diagnose, expect
+from course_lib.checks.asking import (
+    ask_gradient,
+    ask_tensor,
+    close,
+    diagnose,
+    expect,
+    unchanged,
+)
 from course_lib.checks.exercises import CheckFailed
 from course_lib.checks.harness import check
 from course_lib.grpo import losses
@@ -35,7 +42,7 @@ def grpo_weights(answer, draw):
     _weights_compare(answer, torch.arange(5) < torch.tensor([[2], [4], [1]]))
     gaps = torch.tensor([[True, True, False, True], [False, True, True, False]])
     _weights_compare(answer, gaps)
-    for B, T in ((3, 7), (4, 4), (6, 2), (1, 5), (4, 1), (1, 1), (3, 300)):
+    for B, T in ((3, 7), (4, 4), (6, 2), (1, 5), (4, 1), (1, 1), (3, 300), (20, 3)):
         _weights_compare(answer, _lengths(*_drawn_lengths(draw, B, T)))
     _weights_compare(answer, _lengths(3, 3))
     mask = torch.rand(5, 4, generator=draw) < 0.5
@@ -69,10 +76,11 @@ def _weights_compare(answer: Callable, mask: Tensor) -> None:
         got.is_floating_point(),
         f"The weights are of type {got.dtype}; they are numbers with a decimal point. Whole ones would all be 0 or 1.",
     )
-    want = torch.zeros(B, T, dtype=torch.float64)
-    for b, row in enumerate(mask.tolist()):
-        for t in range(T):
-            want[b, t] = 1 / (B * sum(row)) if row[t] else 0.0
+    rows = mask.tolist()
+    shares = [[1 / (B * sum(row)) if kept else 0.0 for kept in row] for row in rows]
+    want = torch.tensor(shares, dtype=torch.float64)
+    if close(got, want):
+        return
     clean = got.double().where(mask, 0.0)
     b, t = divmod(int((clean - want).abs().nan_to_num(9e9).argmax()), T)
     otherwise = (
@@ -91,6 +99,7 @@ def _weights_mistakes(mask: Tensor) -> dict[str, tuple[Tensor, ...]]:
     n, columns, ends = m.sum(1, True), m.sum(0), m.cumsum(1)
     ones, longest = torch.ones_like(m), m.sum(1).max()
     spans = torch.stack([row.nonzero().max() + 1 for row in mask]).double()[:, None]
+    inner = torch.stack([row.nonzero().max() - row.nonzero().min() + 1 for row in mask])[:, None]  # fmt: skip
     # fmt: off
     return {
         "That is the mask, as numbers. How much does a token count?": (m, m / B, m * B, m * m.mean()),
@@ -112,7 +121,9 @@ def _weights_mistakes(mask: Tensor) -> dict[str, tuple[Tensor, ...]]:
         "It is divided by the number of answers twice, or by their number and by that of all tokens.": (m / n / B**2, m / n / m.sum(), m / m.sum() / B),
         "There is a softmax, or a root. A weight is one over a count.":
             (m.softmax(1) * m / B, m.softmax(1) * m, m.masked_fill(~mask, -torch.inf).softmax(1), m / n.sqrt() / B, m / n.sqrt(), m / n**2 / B),
-        "A gap in the mask was counted as a token. Count what is True.": (m / spans / B, m / spans),
+        "A gap in the mask was counted as a token. Count what is True.": (m / spans / B, m / spans, m / inner / B),
+        "As many tokens count as the answer has, from the first column on. Where there are gaps those are others than its own.":
+            (m * (torch.arange(T) < n) / n / B,),
         "The mask is upside down: True marks the tokens that count.": ((1 - m) / (T - n).clamp(min=1) / B * m, 0 * m),
     }
     # fmt: on
@@ -175,6 +186,7 @@ def grpo_loss(answer, draw):
         {"kl_correction": True}, {"ref_logprobs": ref, "kl_coef": 0.3, "kl_correction": False, "clip_eps": 0.05},
     ):  # fmt: skip
         _loss_compare(answer, first._replace(**options))
+    _loss_silent(answer, first, ref)
     for B, T in ((1, 5), (3, 1), (1, 1), (3, 7), (2, 30)):
         _loss_compare(answer, _drawn(draw, B, T))
         _loss_compare(answer, _everything(draw, B, T))
@@ -247,8 +259,10 @@ def _loss_call(answer: Callable, case: Case) -> Tensor:
         (B,): f"That is a number for each answer. {batch}",
     }
     # fmt: on
+    options = case.options
+    before = {name: option.clone() for name, option in options.items() if isinstance(option, Tensor)}  # fmt: skip
     try:
-        loss = ask_tensor(answer, *case[:4], shape=(), shapes=shapes, **case.options)
+        loss = ask_tensor(answer, *case[:4], shape=(), shapes=shapes, **options)
     except (TypeError, AttributeError, ValueError) as error:
         stopped = f"{type(error).__name__}: {error}"
         expect(
@@ -256,11 +270,20 @@ def _loss_call(answer: Callable, case: Case) -> Tensor:
             "It asks for the reference though `kl_coef` is 0. Then nothing is paid for straying, and `ref_logprobs` is None.",
         )
         expect(
+            "'bool' object" not in stopped,
+            "`kl_correction` itself was handed to `kl_penalty`. What it wants in the third place is `old_logprobs`, or None.",
+        )
+        expect(
             "NoneType" not in stopped or case.weights is not None,
             f"Without `weights` or a reference it stopped ({stopped}). weights=None means those of your `grpo_weights`; "
             "with kl_coef=0, ref_logprobs may be None.",
         )
         raise
+    for name, was in before.items():
+        expect(
+            unchanged(was, options[name]),
+            f"It changed its own input, `{name}`. Later lines still need that: work on a new tensor.",
+        )
     expect(
         case.new.grad is None,
         "It went backward itself (.backward()). Whoever called it does that, once, with the whole loss.",
@@ -282,25 +305,29 @@ def _loss_ask(answer: Callable, case: Case) -> tuple[Tensor, Tensor]:
 def _loss_slowly(case: Case) -> tuple[Tensor, Tensor]:
     """Token by token: what each adds to the loss, and how hard it is pushed."""
     B, T = case.mask.shape
-    total, push = 0.0, torch.zeros(B, T, dtype=torch.float64)
+    total, push = 0.0, [[0.0] * T for _ in range(B)]
+    news, olds, gains, given, refs = (
+        None if x is None else x.tolist()
+        for x in (case.new, case.old, case.gains, case.weights, case.ref_logprobs)
+    )
+    counts = case.mask.sum(1).tolist()
     for b, t in case.mask.nonzero().tolist():
-        new, old = case.new[b, t].item(), case.old[b, t].item()
-        gain, ratio = case.gains[b].item(), math.exp(new - old)
-        weight = 1 / (B * int(case.mask[b].sum()))
-        if case.weights is not None:
-            weight = case.weights[b, t].item()
+        new, old, gain = news[b][t], olds[b][t], gains[b]
+        ratio = math.exp(new - old)
+        weight = 1 / (B * counts[b]) if given is None else given[b][t]
         ceiling, floor = 1 + case.high, 1 - case.low
         held = ratio > ceiling if gain > 0 else ratio < floor
         worth = gain * ((ceiling if gain > 0 else floor) if held else ratio)
         slope = 0.0 if held else gain * ratio
         if case.kl_coef:
-            away = case.ref_logprobs[b, t].item() - new
+            away = refs[b][t] - new
             k3, change = math.expm1(away) - away, -math.expm1(away)
             if case.kl_correction:
                 k3, change = ratio * k3, ratio * (k3 + change)
             worth, slope = worth - case.kl_coef * k3, slope - case.kl_coef * change
-        total, push[b, t] = total - weight * worth, -weight * slope
-    return torch.tensor(total, dtype=torch.float64), push
+        total, push[b][t] = total - weight * worth, -weight * slope
+    wide = torch.float64
+    return torch.tensor(total, dtype=wide), torch.tensor(push, dtype=wide)
 
 
 def _loss_compare(answer: Callable, case: Case) -> None:
@@ -316,6 +343,16 @@ def _loss_compare(answer: Callable, case: Case) -> None:
                 raise CheckFailed(mistake)
     b, t = divmod(int((push - pushed).abs().nan_to_num(9e9).argmax()), push.shape[1])
     at = f"at token {t} of answer {b} it is {push[b, t]:.4g}, and should be {pushed[b, t]:.4g}"
+    if not case.gains.all():
+        raise CheckFailed(
+            f"With an advantage of 0 the loss is {value:.4g}, and should be {should:.4g}{case.said}; {at}. Such an answer is not "
+            "pushed, but it is one of the B answers all the same, and pays for straying as others do."
+        )
+    if close(got, want, 5e-3, 5e-4):
+        raise CheckFailed(
+            f"The first digits are right{case.said} and the later ones are not. Is something rounded on the way (half "
+            "precision), or a small constant added?"
+        )
     if close(value, should):
         raise CheckFailed(
             f"The loss is right{case.said}, and its gradient is not: {at}. Is a part of it cut off (detach, no_grad)?"
@@ -324,11 +361,6 @@ def _loss_compare(answer: Callable, case: Case) -> None:
         raise CheckFailed(
             f"The gradient is right{case.said}, and the value is not: the loss is {value:.4g}, and should be {should:.4g}. "
             "Is a constant added, or something left out that has no gradient?"
-        )
-    if close(got, want, 5e-3, 5e-4):
-        raise CheckFailed(
-            f"The first digits are right{case.said} and the later ones are not. Is something rounded on the way (half "
-            "precision), or a small constant added?"
         )
     raise CheckFailed(
         f"The loss is {value:.4g}, and should be {should:.4g}{case.said}. Of its gradient: {at}."
@@ -376,6 +408,17 @@ def _loss_padding(answer: Callable, draw: torch.Generator) -> None:
             )
 
 
+def _loss_silent(answer: Callable, first: Case, ref: Tensor) -> None:
+    """Advantages of 0, as a group gives them that says nothing; and a reference that is far away."""
+    paid = {"ref_logprobs": ref, "kl_coef": 0.4}
+    for gains in (first.gains * torch.tensor([1.0, 0.0, 1.0, 1.0]), 0 * first.gains):
+        for options in ({}, paid):
+            _loss_compare(answer, first._replace(gains=gains, **options))
+    far = torch.tensor([[3.0, -2.0, 2.5, 0.1]])
+    paid = {"ref_logprobs": first.old + far, "kl_coef": 0.05}
+    _loss_compare(answer, first._replace(**paid))
+
+
 def _loss_far(answer: Callable) -> None:
     """Tokens that are nearly impossible, and ratios of e to the 9 and to the -12."""
     old = torch.tensor([[-200.0, -150.0, -300.0, -1.0], [-14.0, -14.0, -13.0, -250.0]])
@@ -402,7 +445,12 @@ def _with(
     B, T = case.mask.shape
     m = torch.ones_like(case.mask) if unmasked else case.mask
     n, low = m.sum(1, keepdim=True), case.low if low is None else low
-    high = case.high if high is None else case.low if high == "low" else high
+    above = {
+        None: case.high,
+        "low": case.low,
+        "the limit": case.high - (case.clip_high is not None),
+    }
+    high = above.get(high, high)
     change, A = leaf - case.old.double(), _pushes(case.gains.double(), B, T, gains)
     r = _ratios(leaf, change, m, n, ratio)
     w = m / n / B
@@ -415,13 +463,14 @@ def _with(
     x = _clips(r, A, low, high, clip)
     beta = (case.kl_coef or 0.0) if coef is None else coef
     if case.ref_logprobs is not None and beta:
-        price = _prices(leaf, case.ref_logprobs.double(), kl)
+        ref = case.old if kl == "old" else case.ref_logprobs
+        price = _prices(leaf, ref.double(), kl)
         corrected = case.kl_correction if correction is None else correction
         price = kl_sign * beta * price * (r if corrected else 1.0)
         x = {
             "objective": x - price, "times advantage": x - price * A,
             "before the clip": _clips(r, A - price, low, high, clip),
-            "doubled": x - 2 * price,
+            "doubled": x - 2 * price, "halved": x - price / 2,
         }.get(pay, x)  # fmt: skip
     else:
         price = torch.zeros_like(x)
@@ -443,6 +492,8 @@ def _pushes(gains: Tensor, B: int, T: int, how: str) -> Tensor:
         "abs": gains.abs()[:, None].expand(B, T),
         "relu": gains.relu()[:, None].expand(B, T),
         "whitened": ((gains - gains.mean()) / (spread + 1e-8))[:, None].expand(B, T),
+        "normalised": ((gains - gains.mean()) / (spread + 1e-4))[:, None].expand(B, T),
+        "sign": gains.sign()[:, None].expand(B, T),
         "centred": (gains - gains.mean())[:, None].expand(B, T),
         "mean": gains.mean().expand(B, T),
         "sum": gains.sum().expand(B, T),
@@ -480,6 +531,8 @@ def _clips(r: Tensor, A: Tensor, low: float, high: float, how: str) -> Tensor:
         "both high": torch.minimum(plain, r.clamp(1 - high, 1 + high) * A),
         "dropped": plain * ((r > 1 - low) & (r < 1 + high)),
         "around 0": torch.minimum(plain, r.clamp(-low, high) * A),
+        "logs": torch.minimum(plain, r.log().clamp(-low, high).exp() * A),
+        "of ratios": torch.minimum(r, r.clamp(1 - low, 1 + high)) * A,
     }  # fmt: skip
     return ways.get(how, torch.minimum(plain, held))
 
@@ -514,9 +567,14 @@ _LEFT_IN: dict[str, list[dict]] = {
     "pushed on.": [{"clip": "larger"}],
     "The clip holds from one side only: a ratio may be too small as well as too large.": [{"clip": "from above"}, {"clip": "from below"}],
     "The clip holds the ratio times the advantage. It holds the ratio alone, before the product.": [{"clip": "product"}],
+    "The logarithm of the ratio is clipped. It is the ratio itself that stays within the range.": [{"clip": "logs"}],
+    "The smaller of the two *ratios* counts. Each is multiplied by the advantage, which may be below 0, before they are compared.":
+        [{"clip": "of ratios"}],
     "Every ratio outside of the range is left out. One that went the wrong way is called back with full force.": [{"clip": "dropped"}],
     "`clip_eps` makes no difference: 0.2 is built in.": [{"low": 0.2, "high": 0.2}, {"low": 0.2}],
+    "Another number than `clip_eps` holds the ratio (0.2 where it is not given).": [{"low": x, "high": x} for x in (0.1, 0.3, 0.28, 0.25)],
     "The range is one around 0. A ratio that has not changed is 1.": [{"clip": "around 0"}],
+    "`clip_high` is the limit itself in yours. The limit above is `1 + clip_high`.": [{"high": "the limit"}],
     "`weights` make no difference where they are given.": [{"weights": "always grpo"}],
     "The weights that are given are multiplied by those of GRPO. They take their place.": [{"weights": "times grpo"}],
     "Without `weights` every token of the batch counts alike. None means those of `grpo_weights`: every answer counts alike.":
@@ -536,7 +594,8 @@ _LEFT_IN: dict[str, list[dict]] = {
         [{"pay": how} for how in ("sum", "mean", "grpo", "all")],
     "The price of straying is multiplied by the advantage. What strays pays, good or bad.": [{"pay": "times advantage"}],
     "The price of straying is taken from the advantage, before ratio and clip.": [{"pay": "before the clip"}],
-    "The price of straying is paid twice.": [{"pay": "doubled"}],
+    "The price of straying is paid twice, or half of it alone.": [{"pay": "doubled"}, {"pay": "halved"}],
+    "The price is that of straying from the old policy. It is measured from the reference.": [{"kl": "old"}],
     "The price is the log-ratio (k1). It is k3: what does `kl_penalty` give?": [{"kl": "k1"}, {"kl": "log"}, {"kl": "no log"}],
     "The price is half the square (k2), or the square. It is k3: what does `kl_penalty` give?": [{"kl": "k2"}, {"kl": "square"}],
     "Policy and reference changed places in the price.": [{"kl": "turned"}],
@@ -544,12 +603,12 @@ _LEFT_IN: dict[str, list[dict]] = {
     "`kl_correction` makes no difference. With it, the price is multiplied by the ratio.": [{"correction": False}],
     "The price is always multiplied by the ratio. That is only so with `kl_correction`.": [{"correction": True}],
     "The ratio is upside down: old over new.": [{"ratio": "turned"}],
-    "The ratio has lost its exponential.": [{"ratio": "no exp"}],
+    "The ratio has lost its exponential.": [{"ratio": "no exp"}, {"ratio": "no exp", "clip": "around 0"}],
     "That is no ratio to the old policy: `old_logprobs` make no difference.":
         [{"ratio": "probability"}, {"ratio": "logprobs"}, {"ratio": "itself"}, {"ratio": "logprobs", "clip": "none"}],
     "The advantages lost their sign: bad answers are made likelier as well, or are left alone.": [{"gains": "abs"}, {"gains": "relu"}],
-    "The advantages were changed on the way (centred, or divided by their spread). They come as they should be used.":
-        [{"gains": "whitened"}, {"gains": "centred"}],
+    "The advantages were changed on the way (centred, divided by their spread, or their signs alone). They come as they should be used.":
+        [{"gains": how} for how in ("whitened", "normalised", "centred", "sign")],
     "One advantage stands for all answers. Each answer has its own.": [{"gains": how} for how in ("mean", "sum", "first")],
     "The advantages make no difference.": [{"gains": "none"}],
     "The advantages are in another order than the answers.": [{"gains": "turned"}],

@@ -17,7 +17,7 @@ from course_lib.grpo import rewards
 
 Replies = list[tuple[str, int | None]]  # each with what it answers
 LONGEST = 1000
-SLOW = 0.1  # seconds for one reply; a right reader needs less than a thousandth
+SLOW = 0.04  # seconds for one reply; a right reader needs less than a thousandth
 
 
 @check(
@@ -46,6 +46,10 @@ def read_answer(answer, draw):
 
 def _shown(reply: str) -> str:
     said = repr(reply)
+    return _cut(said)
+
+
+def _cut(said: str) -> str:
     return said if len(said) < 61 else f"{said[:28]} … {said[-24:]}"
 
 
@@ -53,7 +57,7 @@ def _read(answer: Callable, why: str, replies: Replies) -> None:
     for reply, want in replies:
         got = _asked(answer, reply)
         kind = "" if got is None or type(got) is int else f", a {type(got).__name__}"
-        got_said = "None" if got is None else f"{got!r}{kind}"
+        got_said = "None" if got is None else f"{_cut(repr(got))}{kind}"
         expect(
             got is None or type(got) is int or want is None,
             f"For {_shown(reply)} it returned {got_said}. A whole number (int) is wanted, or None.",
@@ -87,7 +91,7 @@ def _in_time(answer: Callable, reply: str) -> None:
         if seconds[-1] <= SLOW:
             return
     raise CheckFailed(
-        f"A reply of {len(reply):,} characters, {_shown(reply)}, took {min(seconds):.1f} seconds. Somewhere a pattern tries out "
+        f"A reply of {len(reply):,} characters, {_shown(reply)}, took {min(seconds):.2f} seconds. Somewhere a pattern tries out "
         "every way to divide the text: a repetition inside a repetition, or several of the same kind side by side."
     )
 
@@ -151,6 +155,8 @@ def _refused(a: int, b: int, c: int) -> dict[str, Replies]:
         "Only the digits 0 to 9 are read: Python counts those of every script as digits.": none("Answer: १४.", "Answer: ١٤", "Answer: 1४.", "Answer: ４２.", "Answer: −१४"),
         "That is a calculation, or two signs. One sign may stand before the number.":
             none(f"Answer: {a} + {b}.", f"Answer: --{a}.", f"Answer: −-{a}", f"Answer: +-{a}.", f"Answer: {b} × {c}", f"Answer: {a}-", f"Answer: {a}+.", f"Answer: ++{a}", f"Answer: –−{a}"),
+        "The sign stands directly before the digits, without a space.": none(f"Answer: - {a}.", f"Answer: − {a}", f"Answer: +\n{a}"),
+        "The full stop stands directly behind the digits, without a space.": none(f"Answer: {a} .", f"Answer: {a}\n."),
         "One full stop may stand behind the number, and no more.": none(f"Answer: {a}..", f"Answer: {a}...", f"Answer: {a}.,"),
     }
     # fmt: on
@@ -189,6 +195,8 @@ def _long(answer: Callable, a: int) -> None:
     fits += [said.rjust(LONGEST - 1), said.rjust(600), said.rjust(300, "\n")]
     why = f"Replies of up to {LONGEST:,} characters are read."
     _read(answer, why, [(reply, a) for reply in fits])
+    why = f"{LONGEST:,} *characters* are read; × and − are one each, however many bytes they take."
+    _read(answer, why, [(said.rjust(LONGEST, "×"), a), (said.rjust(600, "−"), a)])
     over = [" " + said.rjust(LONGEST), said.ljust(LONGEST + 1), "x" * LONGEST + said]
     over += ["\n" * LONGEST + said, said + " " * LONGEST, "1 + 1 = 2. " * 400 + said]
     why = f"More than {LONGEST:,} characters are not read, spaces and line breaks included."

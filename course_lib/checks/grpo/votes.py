@@ -33,7 +33,7 @@ def majority_vote(answer, draw):
         _compare(answer, others, {})
     except (TypeError, ValueError) as error:
         raise CheckFailed(
-            f"It stopped with {type(error).__name__} where the answers are texts or tuples. They are only counted: do "
+            f"It stopped with {type(error).__name__} where the answers are texts. They are only counted: do "
             "not calculate with them."
         ) from None
 
@@ -79,7 +79,11 @@ def _cases(draw: torch.Generator) -> tuple[list[Answers], list[Answers]]:
         [*[a] * 3, *[b] * 4, *[c] * 5, *[None] * 9],
         [*[c] * 4, a, *[b] * 4, *[d] * 2],
         [None, None, c],
-        [10**12 + d, a, 10**12 + d],
+        [
+            a,
+            int(f"{10**12 + d}"),
+            int(f"{10**12 + d}"),
+        ],  # equal, and not the same object
         *mixed,
         luck.choices([a, b, c, d, None, None], k=99),
         [*[a] * 35, *[None] * 20, *[b] * 20, c, *[b] * 16],  # decided by the last one
@@ -87,8 +91,10 @@ def _cases(draw: torch.Generator) -> tuple[list[Answers], list[Answers]]:
     others = [
         ["spam", "egg", None, "egg", "ham"],
         ("pear", "apple", "quince", "apple", "pear"),
-        [(1, d), (d, 1), (d, 1), None],
         [0.25, 0.5, 0.125, 0.5],
+        ["pear", "Apple ", None, "Apple ", " apple"],
+        ["a", "A", "A", " a", " a"],
+        ["egg", "", "", None],
     ]
     return numbers, others
 
@@ -116,7 +122,7 @@ def _ask(answer: Callable, case: Answers) -> Hashable | None:
         "It changed its own input. Later lines still need that: work on a new list.",
     )
     expect(
-        getattr(got, "ndim", 0) == 0 and not torch.is_tensor(got),
+        not isinstance(got, np.ndarray | torch.Tensor),
         f"It returned a {type(got).__name__}; one answer is wanted, as it was given.",
     )
     return got.item() if isinstance(got, np.generic) else got
@@ -143,6 +149,19 @@ def _counted(case: Answers, none: bool = False) -> Hashable | None:
 
 def _otherwise(got: object, want: object, case: Answers) -> None:
     shown = _shown(case)
+    expect(
+        got is not None or not any(isinstance(one, str) for one in case),
+        f"It returned None for {shown}. A text is an answer as well as a number is.",
+    )
+    expect(
+        want != "",
+        f"It returned {got!r} for {shown}. The empty text is a text; only None is no answer.",
+    )
+    expect(
+        got in case or not isinstance(got, str),
+        f"It returned {got!r} for {shown}, which nobody said. An answer comes back as it was given, with its capitals and "
+        "spaces.",
+    )
     expect(
         got is not None,
         f"It returned None for {shown}, although somebody gives an answer. Does every path reach a `return`?",

@@ -58,7 +58,7 @@ def with_factorials(n, right, k):
     if k > n - right:
         return 1
     f = math.factorial
-    return 1 - f(n - right) * f(n - k) / (f(n) * f(n - right - k)) if n < 20 else 1 - Fraction(f(n - right) * f(n - k), f(n) * f(n - right - k))  # fmt: skip
+    return 1 - f(n - right) * f(n - k) / (f(n) * f(n - right - k)) if n < 20 else float(1 - Fraction(f(n - right) * f(n - k), f(n) * f(n - right - k)))  # fmt: skip
 
 
 @battery.right("pass_at_k")
@@ -175,8 +175,23 @@ def by_recursion(n, right, k):
     return right / n * (1 + 0 * by_recursion(n - 1, max(right - 1, 0), k - 1)) + miss * by_recursion(n - 1, right, k - 1)  # fmt: skip
 
 
-@battery.wrong("pass_at_k", says="RecursionError")
+@battery.wrong("pass_at_k", says="calls itself too often")
 def one_draw_after_the_other(n, right, k):
     if not k:
         return 0.0
     return right / n + (n - right) / n * one_draw_after_the_other(n - 1, min(right, n - 1), k - 1)  # fmt: skip
+
+
+# --- found by attacking the check -------------------------------------------------------------
+
+
+def _calling_itself(n, w, k):
+    return 1.0 if k == 0 else 0.0 if w < 1 else w / n * _calling_itself(n - 1, w - 1, k - 1)  # fmt: skip
+
+
+_wrong("rounded_to_six", "which is rounded", lambda n, c, k, w, C: round(1 - C(w, k) / C(n, k), 6))  # fmt: skip
+_wrong("a_fraction", "a float from 0 to 1", lambda n, c, k, w, C: 1 - Fraction(C(w, k), C(n, k)))  # fmt: skip
+_wrong("recursive", "calls itself too often", lambda n, c, k, w, C: 1 - _calling_itself(n, w, k))  # fmt: skip
+_wrong("log_gamma_unguarded", "choose so many wrong ones", lambda n, c, k, w, C: 1 - math.exp(math.lgamma(w + 1) - math.lgamma(w - k + 1) - math.lgamma(n + 1) + math.lgamma(n - k + 1)))  # fmt: skip
+_wrong("factorials_unguarded", "choose so many wrong ones", lambda n, c, k, w, C: 1 - math.factorial(w) * math.factorial(n - k) / (math.factorial(w - k) * math.factorial(n)))  # fmt: skip
+_wrong("certain_if_as_few_are_wrong_as_drawn", "as if it were certain|chance is 0", lambda n, c, k, w, C: 1.0 if w <= k else 1 - C(w, k) / C(n, k))  # fmt: skip

@@ -213,7 +213,9 @@ def nan_to_zero(rewards, eps=1e-4, scale=True, ddof=1):
     return away.nan_to_num(0.0)
 
 
-@battery.wrong("group_advantages", says="exactly 0.*look at the rewards")
+@battery.wrong(
+    "group_advantages", says="exactly 0.*look at the rewards|treated as equal"
+)
 def a_fixed_threshold(rewards, eps=1e-4, scale=True, ddof=1):
     away = rewards - rewards.mean(1, keepdim=True)
     if not scale:
@@ -354,3 +356,46 @@ def a_lone_answer_keeps_its_reward(rewards, eps=1e-4, scale=True, ddof=1):
     if rewards.shape[1] == 1:
         return rewards.clone()
     return masked_and_divided(rewards, eps, scale, ddof)
+
+
+# --- found by attacking the check -------------------------------------------------------------
+
+
+def _by_the_book(rewards, eps, scale, ddof, says_something=differs):
+    """Right, but for who is said to differ."""
+    count = rewards.shape[1]
+    away = rewards - rewards.mean(1, keepdim=True)
+    away = torch.where(says_something(rewards)[:, None], away, 0.0)
+    spread = (away.square().sum(1, keepdim=True) / max(count - ddof, 1)).sqrt()
+    return _over(away, torch.where(spread > 0, spread, 1.0 - eps), eps, scale)
+
+
+def _attack(says):
+    return battery.wrong("group_advantages", says=says)
+
+
+@_attack("Without `eps` another one is used")
+def another_default_eps(rewards, eps=1e-8, scale=True, ddof=1):
+    return _by_the_book(rewards, eps, scale, ddof)
+
+
+@_attack("treated as equal")
+def spreads_below_1e_7_are_none(rewards, eps=1e-4, scale=True, ddof=1):
+    return _by_the_book(rewards, eps, scale, ddof, lambda r: differs(r) & (r.amax(1) - r.amin(1) > 1e-7))  # fmt: skip
+
+
+@_attack("treated as equal")
+def close_is_equal(rewards, eps=1e-4, scale=True, ddof=1):
+    return _by_the_book(rewards, eps, scale, ddof, lambda r: ~torch.isclose(r, r[:, :1]).all(1))  # fmt: skip
+
+
+@_attack("digits are lost")
+def through_single_precision(rewards, eps=1e-4, scale=True, ddof=1):
+    return _by_the_book(rewards, eps, scale, ddof).float().to(rewards.dtype)
+
+
+@_attack("whole batch is compared")
+def deviations_from_the_mean_of_all(rewards, eps=1e-4, scale=True, ddof=1):
+    away = torch.where(differs(rewards)[:, None], rewards - rewards.mean(), 0.0)
+    spread = (away.square().sum(1, True) / max(rewards.shape[1] - ddof, 1)).sqrt()
+    return _over(away, torch.where(spread > 0, spread, 1.0 - eps), eps, scale)

@@ -491,3 +491,47 @@ def without_the_option(questions, replies, accept):
 @_wrong("ceiling")
 def two_at_most(questions, replies, accept, most=1):
     return as_one_comprehension(questions, replies, accept, min(most, 2))
+
+
+# --- found by attacking the check -------------------------------------------------------------
+
+
+def _plainly(questions, replies, accept, most):
+    return [
+        _chat(question, reply)
+        for i, (question, said) in enumerate(zip(questions, replies, strict=True))
+        for reply in [r for r in dict.fromkeys(said) if accept(i, r)][:most]
+    ]
+
+
+@_wrong("returned a tuple")
+def a_tuple_of_chats(questions, replies, accept, most=1):
+    return tuple(_plainly(questions, replies, accept, most))
+
+
+@_wrong("neither a question nor a reply")
+def questions_stripped(questions, replies, accept, most=1):
+    return _plainly([q.strip() for q in questions], replies, accept, most)
+
+
+@_wrong("by their places")
+def accept_by_name(questions, replies, accept, most=1):
+    return _plainly(questions, replies, lambda i, r: accept(i=i, reply=r), most)
+
+
+@_wrong("no reply is good")
+def none_for_an_empty_list(questions, replies, accept, most=1):
+    return _plainly(questions, replies, accept, most) or None
+
+
+@_wrong("no good reply")
+def stops_where_nothing_is_good(questions, replies, accept, most=1):
+    for i, said in enumerate(replies):
+        good = [r for r in said if accept(i, r)]
+        good[0].strip()
+    return _plainly(questions, replies, accept, most)
+
+
+@_wrong("Without `most`")
+def two_by_default(questions, replies, accept, most=2):
+    return _plainly(questions, replies, accept, most)

@@ -34,6 +34,8 @@ def from_a_table(method, rules=False, reference=True):
             "policy": True, "reference": False, "reward model": False, "critic": True
         },
     }  # fmt: skip
+    if method not in table:
+        raise ValueError(f"no such method: {method}")
     held = table[method]
     if rules:
         held.pop("reward model", None)
@@ -44,7 +46,9 @@ def from_a_table(method, rules=False, reference=True):
 
 @battery.right("models_in_memory")
 def as_a_comprehension(method, rules=False, reference=True):
-    online = {"ppo": True, "grpo": True, "dpo": False, "sft": False}[method]
+    online = {"ppo": True, "grpo": True, "dpo": False, "sft": False}.get(method)
+    if online is None:
+        raise ValueError(method)
     there = {
         "reward model": (online and not rules, False),
         "reference": (reference and method != "sft", False),
@@ -75,7 +79,8 @@ def with_match(method, rules=False, reference=True):
 
 @battery.right("models_in_memory")
 def with_sets(method, rules=False, reference=True):
-    assert method in FOUR
+    if method not in FOUR:
+        raise ValueError(f"method is one of {FOUR}")
     needs = {
         "policy": set(FOUR),
         "reference": {"ppo", "grpo", "dpo"} if reference else set(),
@@ -205,3 +210,37 @@ def without_options(method):
 @_wrong("is not in memory|is in memory|several times")
 def by_the_place_of_an_argument(method, *options, **named):
     return right(method, *options[:1])
+
+
+# --- found by attacking the check -------------------------------------------------------------
+
+
+@_wrong("KeyError. Say it with a ValueError")
+def a_table_without_a_word(method, rules=False, reference=True):
+    return right({name: name for name in FOUR}[method], rules, reference)
+
+
+@_wrong("AssertionError. Say it with a ValueError")
+def an_assert(method, rules=False, reference=True):
+    assert method in FOUR
+    return right(method, rules, reference)
+
+
+@_wrong("none of the four")
+def part_of_a_name(method, rules=False, reference=True):
+    if method not in "sft ppo grpo dpo":
+        raise ValueError(method)
+    return right(method if method in FOUR else "sft", rules, reference)
+
+
+@_wrong("one and the same dict")
+def one_dict_for_all(method, rules=False, reference=True, held={}):  # noqa: B006
+    found = right(method, rules, reference)
+    held.clear()
+    held.update(found)
+    return held
+
+
+@_wrong("left out taken for another")
+def rules_by_default(method, rules=True, reference=True):
+    return right(method, rules, reference)

@@ -448,3 +448,36 @@ def _remembering():
 
 
 _test("right version|accepts a faulty")(_remembering())
+
+
+# --- found by attacking the check -------------------------------------------------------------
+
+
+def _no_gradient_there(loss):
+    assert _pull(loss, OLD, OLD, [1.0, -2.0])[~MASK].abs().max() < 1e-6
+
+
+def _last_tokens(loss):
+    """Whoever moves the last token of an answer cannot see what it does to later ones."""
+    start = _pull(loss, OLD, OLD, [1.0, -1.0])
+    for row, column in ((0, 3), (1, 1)):
+        moved = OLD.clone()
+        moved[row, column] += 1.0
+        after = _pull(loss, moved, OLD, [1.0, -1.0])
+        others = torch.ones_like(MASK)
+        others[row, column] = False
+        assert torch.allclose(after[others], start[others], atol=1e-6)
+
+
+_all_but("of_no_gradient_under_the_mask", "has changed under the mask", under=_no_gradient_there)  # fmt: skip
+_all_but("of_last_tokens_alone", "multiplied into its own", alone=_last_tokens, quadrants=lambda f: _even_quadrants(f))  # fmt: skip
+
+
+@_test("0 / 0 if all are 0")
+def test_one_answer_without_advantage(loss):
+    for claim in (_alone, _quadrants, _under, _alike, _sign):
+        claim(loss)
+    for advantages in ([3.0, 0.0], [0.0, -0.5]):
+        wanted = torch.tensor(advantages)[:, None] * MASK / MASK.sum(1, True) / 2
+        got = _pull(loss, OLD, OLD, advantages)
+        assert torch.allclose(got, -wanted, atol=1e-6)

@@ -113,7 +113,7 @@ _weigh("softmax_of_the_mask", "softmax", lambda m, n, B, T: m.softmax(1) * m / B
 _weigh("root", "root", lambda m, n, B, T: m / n.sqrt() / B)
 _weigh("gaps_counted", "gap", lambda m, n, B, T: m / (m * torch.arange(1, T + 1)).amax(1, keepdim=True) / B)  # fmt: skip
 _weigh("gaps_filled", "gap", lambda m, n, B, T: m.flip(1).cummax(1).values.flip(1) / m.flip(1).cummax(1).values.sum(1, keepdim=True) / B)  # fmt: skip
-_weigh("left_aligned", "something else than 0|should be", lambda m, n, B, T: (torch.arange(T) < n) / n / B)  # fmt: skip
+_weigh("left_aligned", "something else than 0|should be|from the first column", lambda m, n, B, T: (torch.arange(T) < n) / n / B)  # fmt: skip
 _weigh("upside_down", "upside down|should be", lambda m, n, B, T: (1 - m) / (T - n).clamp(min=1) / B)  # fmt: skip
 _weigh("constant_length", "should be|width", lambda m, n, B, T: dr_grpo_weights(m.bool(), 5))  # fmt: skip
 _weigh("one_per_answer", "one number for each answer", lambda m, n, B, T: 1 / n / B)
@@ -450,3 +450,47 @@ def without_keywords(logprobs, old_logprobs, advantages, mask, weights=None, cli
 @_wrong("gradient|should be|No gradient")
 def the_worked_value(logprobs, *args, **rest):
     return 0 * logprobs.sum()
+
+
+# --- found by attacking the checks ------------------------------------------------------------
+
+
+_weigh("at_most_eight_answers", "should be", lambda m, n, B, T: m / n / min(B, 8))
+_fault("smaller_of_the_ratios", "smaller of the two .ratios", pushed=lambda r, A, e, h: torch.minimum(r, r.clamp(1 - e, 1 + (e if h is None else h))) * A)  # fmt: skip
+_fault("log_ratio_clipped", "logarithm of the ratio is clipped", pushed=lambda r, A, e, h: torch.minimum(r * A, r.log().clamp(-e, e if h is None else h).exp() * A))  # fmt: skip
+_fault("clip_high_as_the_limit", "is the limit itself", pushed=lambda r, A, e, h: torch.minimum(r * A, r.clamp(1 - e, 1 + e if h is None else h) * A))  # fmt: skip
+_fault("price_held", "should be", price=lambda l, ref, by: kl_penalty(l, ref, by).clamp(max=5.0))  # fmt: skip
+_fault("half_a_price", "half of it", pay=lambda x, beta, cost, gains, m: x - beta * cost / 2)  # fmt: skip
+_fault("nothing_paid_where_nothing_is_gained", "advantage of 0", pay=lambda x, beta, cost, gains, m: x - beta * cost * (gains != 0))  # fmt: skip
+_fault("only_signs_of_advantages", "signs alone", gains_of=lambda A, m: A.sign().unsqueeze(1))  # fmt: skip
+
+
+@_wrong("advantage of 0")
+def answers_with_nothing_left_out(logprobs, old_logprobs, advantages, mask, weights=None, clip_eps=0.2, *, ref_logprobs=None, **rest):  # fmt: skip
+    keep = advantages != 0
+    weights, ref_logprobs = (None if x is None else x[keep] for x in (weights, ref_logprobs))  # fmt: skip
+    if not keep.any():
+        return 0.0 * logprobs.sum()
+    return _loss(logprobs[keep], old_logprobs[keep], advantages[keep], mask[keep], weights, clip_eps, ref_logprobs=ref_logprobs, **rest)  # fmt: skip
+
+
+@_wrong("advantage of 0|No price")
+def nothing_at_all_if_all_are_0(logprobs, old_logprobs, advantages, mask, weights=None, clip_eps=0.2, **rest):  # fmt: skip
+    loss = _loss(logprobs, old_logprobs, advantages, mask, weights, clip_eps, **rest)
+    return loss if advantages.any() else 0.0 * loss
+
+
+@_wrong("its own input, `weights`")
+def masks_the_weights_in_place(logprobs, old_logprobs, advantages, mask, weights=None, clip_eps=0.2, **rest):  # fmt: skip
+    if weights is not None:
+        weights *= mask
+    return _loss(logprobs, old_logprobs, advantages, mask, weights, clip_eps, **rest)
+
+
+@_wrong("handed to `kl_penalty`")
+def yes_for_the_old_ones(logprobs, old_logprobs, advantages, mask, weights=None, clip_eps=0.2, *, ref_logprobs=None, kl_coef=0.0, kl_correction=False, **rest):  # fmt: skip
+    loss = _loss(logprobs, old_logprobs, advantages, mask, weights, clip_eps, **rest)
+    if not kl_coef:
+        return loss
+    w = library_weights(mask) if weights is None else weights
+    return loss + kl_coef * masked_sum(w * kl_penalty(logprobs, ref_logprobs, kl_correction), mask)  # fmt: skip

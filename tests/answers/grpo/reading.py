@@ -528,3 +528,36 @@ def counts_one_spelling(reply):
     if reply.count("Answer:") > 1 or not word or not said or len(reply) > LONGEST:
         return None
     return _number(said[1])
+
+
+# --- found by attacking the check -------------------------------------------------------------
+
+
+def _apart(reply, pattern):
+    found = re.split("answer:", reply, flags=re.I)
+    if len(reply) > 1000 or len(found) != 2:
+        return None
+    said = re.fullmatch(pattern, found[1])
+    return said and int(re.sub(r"\s", "", said[1]).translate(str.maketrans("−–", "--")))
+
+
+@_wrong("sign stands directly")
+def a_space_behind_the_sign(reply):
+    return _apart(reply, r"\s*([+−–-]?\s*[0-9]{1,9})[.!]?\s*")
+
+
+@_wrong("full stop stands directly")
+def a_space_before_the_stop(reply):
+    return _apart(reply, r"\s*([+−–-]?[0-9]{1,9})\s*[.!]?\s*")
+
+
+@_wrong("characters")
+def bytes_are_counted(reply):
+    if len(reply.encode()) > 1000:
+        return None
+    return _apart(reply, r"\s*([+−–-]?[0-9]{1,9})[.!]?\s*")
+
+
+@_wrong("a list")
+def a_very_long_list(reply):
+    return [0] * 10_000

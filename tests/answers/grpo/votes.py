@@ -393,7 +393,7 @@ def no_return(answers):
     print(with_a_loop(answers))
 
 
-@_wrong("texts or tuples")
+@_wrong("answers are texts")
 def for_numbers_alone(answers):
     return with_a_loop([None if x is None else int(x) for x in answers])
 
@@ -415,3 +415,37 @@ def without_signs(answers):
 @_wrong("worked value")
 def built_in(answers):
     return 14 if _kept(answers) else None
+
+
+# --- found by attacking the check -------------------------------------------------------------
+
+
+def _most(kept):
+    return max(kept, key=kept.count, default=None)
+
+
+@_wrong("which nobody said")
+def spaces_stripped(answers):
+    return _most([x.strip() if isinstance(x, str) else x for x in answers if x is not None])  # fmt: skip
+
+
+@_wrong("which nobody said")
+def small_letters(answers):
+    return _most([x.lower() if isinstance(x, str) else x for x in answers if x is not None])  # fmt: skip
+
+
+@_wrong("empty text is a text")
+def empty_texts_have_no_vote(answers):
+    return _most([x for x in answers if x is not None and x != ""])
+
+
+@_wrong("ndarray")
+def in_an_array(answers):
+    best = _most([x for x in answers if x is not None])
+    return None if best is None else np.array(best)
+
+
+@_wrong("has 1 of the votes")
+def by_identity(answers):
+    kept = [x for x in answers if x is not None]
+    return max(kept, key=lambda x: sum(y is x for y in kept), default=None)

@@ -95,14 +95,14 @@ def implicit_accuracy(
 def gradient_weights(
     chosen_rewards: Tensor, rejected_rewards: Tensor, beta: float = 0.1
 ) -> Tensor:
-    r"""How hard each pair pulls: $\beta\, \sigma(\hat r_r - \hat r_c)$.
+    """How hard each pair pulls its chosen answer up and its rejected one down.
 
     chosen_rewards, rejected_rewards (B,): implicit ones. The gradient of `dpo_loss`
     is minus this weight by the chosen log-probability and plus it by the rejected
     one: a pair that is ranked wrong pulls with almost beta, one that is settled with
     almost nothing. Returns (B,), from 0 to beta; beta/2 at the reference.
 
-    How: beta times the sigmoid of rejected minus chosen.
+    How: beta times the sigmoid of rejected minus chosen reward.
 
     >>> gradient_weights(torch.tensor([0.0, 3.0]), torch.zeros(2), beta=1.0)
     tensor([0.5000, 0.0474])

@@ -135,7 +135,8 @@ def diagnose(chosen_gain: float, rejected_gain: float, tolerance: float = 0.1) -
     """What became of the two answers of a pair, from the last points of its curves.
 
     chosen_gain, rejected_gain: mean log-probability now less that of the reference,
-    in nats, on pairs that were trained on. Less than tolerance counts as nothing.
+    in nats, on pairs that were trained on. Up to tolerance, up or
+    down, counts as nothing.
 
     "nothing learned": the gap has not opened. "backwards": the rejected one gained
     on the chosen. "displacement": the gap opened, and yet the chosen one fell. "as

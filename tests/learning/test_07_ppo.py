@@ -28,7 +28,7 @@ from course_lib.world.preferences import (
     likes_shouting,
     score_of,
 )
-from tests.learning.harness import at_least, at_most, over_seeds, record
+from tests.learning.harness import at_least, at_most, lower_end, over_seeds, record
 from tools import cards
 
 pytestmark = pytest.mark.slow
@@ -165,13 +165,6 @@ def whole_loop(seed):
     }
     curves = {name: notes[name] for name in NOTED} | {"true": exams["true"]}
     return curves, figures
-
-
-def lower_end(numbers, draws=2000):
-    """Of the middle 95 % of means, when questions are drawn again with replacement."""
-    luck = torch.Generator().manual_seed(0)
-    picks = torch.randint(len(numbers), (draws, len(numbers)), generator=luck)
-    return numbers[picks].mean(dim=1).quantile(0.025).item()
 
 
 @pytest.fixture(scope="module")

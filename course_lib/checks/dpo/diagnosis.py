@@ -71,6 +71,7 @@ def _around(luck: random.Random, tolerance: float | None) -> list[Ends]:
 def _borders() -> list[Ends]:
     """Exactly the tolerance, in numbers that floats hold exactly."""
     found = [Ends(0.1, 0.0), Ends(0.0, 0.1), Ends(-0.1, -5.0), Ends(0.0, -0.1)]
+    found += [Ends(0.0, up, 0.0) for up in (0.05, -0.05, 0.0)] + [Ends(-0.05, -2.0, 0.0)]  # fmt: skip
     for t in (0.5, 2.0, 0.25):
         found += [Ends(4 + t, 4.0, t), Ends(-4.0, -4 - t, t), Ends(-4.0, t - 4, t)]
         found += [Ends(-t, -8.0, t), Ends(-t, -t - t, t), Ends(t, 2 * t, t)]

@@ -23,6 +23,7 @@ from course_lib.checks.dpo.rows import (
     Loss,
     ask_row,
     compare,
+    digits,
     drawn,
     far_apart,
     slopes,
@@ -69,6 +70,8 @@ def dpo_loss(answer, draw):
     _wide(answer, smoothing=0.1)
     compare(answer, DPO, far_apart(draw, 5), beta=0.25)
     compare(answer, DPO, far_apart(draw, 3), beta=0.6, smoothing=0.2)
+    digits(answer, DPO, drawn(draw, 5), beta=0.5)
+    digits(answer, DPO, drawn(draw, 4), beta=0.25, smoothing=0.25)
     _first_step(answer, draw)
     slopes(answer, DPO, drawn(draw, 4))
     slopes(answer, DPO, drawn(draw, 3), beta=0.4, smoothing=0.2)
@@ -159,6 +162,7 @@ def _dpo_mistakes(c, r, rc, rr, beta=0.1, smoothing=0.0) -> dict[str, tuple]:
                   for f in (lambda x: full(b * x), full)),
         "The reference is counted for one of the two answers only. Each has its own.":
             tuple(full(b * x) for x in (up - r, c - down, up - (r - rc), c - rr - down, c - r - rr, c - r + rc)),
+        "The two gains are added up. What counts is how much more the chosen answer gained.": (full(b * (up + down)), full(up + down)),
         "One answer only is looked at. The loss compares the gains of two.":
             (full(b * up), full(-b * down), full(b * down), -F(up)),
         "Each answer is judged alone, by its own sigmoid. If both gain 5 the loss must not change: only the gap counts.":
@@ -251,6 +255,13 @@ def implicit_accuracy(answer, draw):
     expect(
         bool(got[[2, 6]].isfinite().all()),
         "Where every pair is a tie it gives nan or inf: nothing is left to divide by. Ties stay among the pairs, and count one half.",
+    )
+    expect(
+        not close(got, got[:1].expand_as(got)),
+        "It always gives the same number. Is the worked value built in?"
+        if 0 < got[0] < 1
+        else "It always gives the same number. Is it built in? Or does the reference go in with the wrong sign, or for one of "
+        "the two answers only?",
     )
     known = [_accuracy_mistakes(*(row.double() for row in rows)) for rows in cases]
     i = int((got - want).abs().nan_to_num(9e9).argmax())
@@ -369,7 +380,7 @@ def _accuracy_mistakes(c, r, rc, rr) -> dict[str, tuple[Tensor, ...]]:
         "It is in percent. A share from 0 to 1 is asked for.": (100 * right, 100 * strict, 100 * lax),
         "It is the number of pairs. Their share is asked for.": (B * right, B * strict, B * lax),
         "These are signs, from -1 to 1, or they go from 0 to 2. What are a right pair, a tie and a wrong one worth?":
-            (2 * right - 1, 2 * right, right / 2, (right + 1) / 2, right + 0.5, strict + 0.5),
+            (2 * right - 1, 2 * right, right / 2, (right + 1) / 2, right + 0.5, strict + 0.5, right - 0.5),
         "It is the mean of how sure the policy is. Only which answer gained more is asked, not by how much.":
             (mean(gap.sigmoid()), mean((0.1 * gap).sigmoid()), mean((gap.tanh() + 1) / 2), mean((gap.clamp(-1, 1) + 1) / 2)),
         "It is the gap itself. Only its sign is asked.": (mean(gap), mean(0.1 * gap), mean(gap.abs()), mean(gap.relu())),
@@ -384,7 +395,6 @@ def _accuracy_mistakes(c, r, rc, rr) -> dict[str, tuple[Tensor, ...]]:
             (right.floor(), right.round(), (right > 0.5).double(), (right >= 0.5).double(), mean(gap > 0).floor(),
              (gap > 0).all().double(), (gap > 0).any().double(), (gap >= 0).all().double()),
         "It looks at the first pair only, or the last.": tuple(_share((up[i:][:1], down[i:][:1])) for i in (0, -1)),
-        "It always gives the same number. Is the worked value built in?": (half.double(), half.double() * 2, half.double() * 0),
     }
     # fmt: on
 
@@ -406,7 +416,7 @@ def _weight_slowly(c, r, beta=0.1) -> float:
     "to nothing where it is settled, and always a number.",
 )
 def gradient_weights(answer, draw):
-    paper = [0.0, 1.0, -1.5, 2.0, 0.5], [0.0, -1.0, 1.0, 0.5, 2.0]
+    paper = [0.0, 1.0, -1.5, 0.625, 0.5], [0.0, -1.0, 1.0, 0.5, 2.0]
     rows = [torch.tensor(row) for row in paper]
     what = "weights"
     compare(answer, PULL, rows, what)
@@ -426,6 +436,7 @@ def gradient_weights(answer, draw):
         compare(answer, PULL, high, what, beta=0.5)
     level = 1e5 + 2 * torch.randn(2, 4, generator=draw, dtype=torch.float64)
     compare(answer, PULL, list(level), what, beta=0.7)
+    digits(answer, PULL, drawn(draw, 5, rows=2), what, beta=0.5)
 
 
 def _weight_mistakes(c, r, beta=0.1) -> dict[str, tuple]:
@@ -437,6 +448,8 @@ def _weight_mistakes(c, r, beta=0.1) -> dict[str, tuple]:
             (b * P(gap), P(gap), b * (1 - P(-gap)), b * P(b * gap)),
         "Beta is missing, or another number stands for it. The slope of the loss grows with it.":
             (P(-gap), *(x * P(-gap) for x in (0.1, 1.0) if x != b)),
+        "A pair pulls with all its force or not at all. That is a hinge; here it fades.":
+            (b * (gap < 0), b * (gap <= 0), b * (gap < 1), b * (gap <= 1), 1.0 * (gap < 0), b * (1 - gap.sign()) / 2, b * (-gap).relu()),
         "Beta goes into the gap. The rewards that are given contain it already.":
             (b * P(-b * gap), P(-b * gap), b * b * P(-b * gap), b * P(-gap / b), P(-gap / b)),
         "Beta is there twice, or divides.": (b * b * P(-gap), P(-gap) / b, 2 * want, want / 2, P(-gap) ** b),
@@ -446,8 +459,6 @@ def _weight_mistakes(c, r, beta=0.1) -> dict[str, tuple]:
         "That is the loss, or a part of it. How steep is it?": (-F(gap), -b * F(gap), -F(b * gap), b * F(-gap), F(-gap)),
         "That is the gap. How hard a pair pulls has a largest and a smallest value.": (b * gap, -b * gap, gap, -gap, b * gap.abs()),
         "The size of the gap counts, not its sign.": (b * P(-gap.abs()), b * P(gap.abs()), b * (1 - P(gap.abs())), 2 * b * P(-gap.abs())),
-        "A pair pulls with all its force or not at all. That is a hinge; here it fades.":
-            (b * (gap < 0), b * (gap <= 0), b * (gap < 1), b * (gap <= 1), 1.0 * (gap < 0), b * (-gap).relu()),
         "One of the two rewards only is looked at, or each by itself. It is the gap that counts.":
             (b * P(-c), b * P(r), b * P(c), b * P(-r), b * (1 - P(c)), b * (P(r) - P(c)), b * P(r) * (1 - P(c)), b * P(P(r) - P(c)), b * P(-c) * P(r),
              b * P(-c - r), b * P(c + r)),
@@ -505,7 +516,7 @@ def _ipo_mistakes(c, r, rc, rr, beta=0.1) -> dict[str, tuple]:
             tuple((gap - x) ** 2 for x in (1 / b, 2 / b, b, 2 * b, 0.5, 1.0, 0.0, 1 / (4 * b), 1 / (2 * b * b), 1 / (1 + 2 * b), math.log(2), goal**2, goal**0.5)),
         "Another beta is built in, whatever is asked.": tuple((gap - 1 / (2 * x)) ** 2 for x in (0.1, 1.0, 0.5) if x != b),
         "The gap is multiplied by beta. Here the gap itself is what shall come to rest.":
-            ((b * gap - 0.5) ** 2, (b * gap - goal) ** 2, (b * gap - 1) ** 2, (2 * b * gap - 1) ** 2, (b * gap - b / 2) ** 2, (gap / b - goal) ** 2,
+            ((b * gap - 0.5) ** 2, (b * gap - goal) ** 2, (2 * b * gap - goal) ** 2, (b * gap - 1) ** 2, (2 * b * gap - 1) ** 2, (b * gap - b / 2) ** 2, (gap / b - goal) ** 2,
              (2 * b * gap - 1) ** 2 / 2),
         "The loss has another size: beta, or a number, multiplies or divides the finished square.":
             (b * want, want / b, want / 2, 2 * want, b * b * want, want / (2 * b)),

@@ -93,6 +93,20 @@ def _only_what_counts(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
     return logs.new_zeros(len(ids)).index_add(0, kept.nonzero()[:, 0], logs)
 
 
+def _mean_by_number(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    """Of rows that all have an answer: elsewhere a mean is nan."""
+    kept = mask[:, 1:]
+    logs = logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
+    pairs = zip(logs, kept, strict=True)
+    return torch.stack([x[m].mean() * m.sum() for x, m in pairs])
+
+
+def _rolled(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    """Of finite scores, under a mask whose first column is False."""
+    logs = logits.log_softmax(-1).gather(-1, ids.roll(-1, 1)[..., None])[..., 0]
+    return (logs * mask.roll(-1, 1)).sum(dim=1)
+
+
 _RIGHT = {
     "cut, then a log-softmax, looked up and added up": _version(_looked_up),
     "as a cross-entropy, with its sign turned": _version(_as_a_cost),
@@ -101,6 +115,8 @@ _RIGHT = {
         _in_double
     ),
     "for the answer's tokens alone": _version(_only_what_counts),
+    "the mean over each answer's tokens, times their number": _version(_mean_by_number),
+    "ids and mask rolled by one place, multiplied and added up": _version(_rolled),
 }
 
 
@@ -281,6 +297,11 @@ def _why_unfair(version: Callable, calls: list[tuple]) -> str:
         rows = logits[:, :-1][mask[:, 1:]]
         if not rows.isfinite().all():
             return "Among the scores that an answer is scored by are some that are not finite."
+        if not logits.isfinite().all():
+            return (
+                "Some of your scores are not finite where nothing counts. Here all logits are finite, so a right version may "
+                "multiply by the mask."
+            )
         if (rows.abs() > 300).any():
             return (
                 "Some of your scores are in the hundreds, where floats have few digits behind the point. Smaller ones show as "

@@ -83,6 +83,22 @@ def compare(
     diagnose(got, want, known, otherwise)
 
 
+def digits(
+    answer: Callable,
+    loss: Loss,
+    rows: list[Tensor],
+    what: str = "losses",
+    **options: float,
+) -> None:
+    """Fail unless rows in float64 are answered to nine digits."""
+    rows = [row.double() for row in rows]
+    got = ask_row(answer, rows, options, what).detach()
+    expect(
+        torch.allclose(got, slowly(loss, rows, options), rtol=1e-9, atol=1e-10),
+        "In float64 the first seven digits are right and the later ones are not. Stay in the rows' own type on the way.",
+    )
+
+
 def slowly(loss: Loss, rows: list[Tensor], options: dict) -> Tensor:
     pairs = zip(*(row.tolist() for row in rows), strict=True)
     numbers = [loss.slow(*pair, **options) for pair in pairs]

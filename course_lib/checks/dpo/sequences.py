@@ -354,6 +354,7 @@ def _values(logits: Tensor, how: str) -> Tensor:
     logs = logits.log_softmax(-1)
     ways = {
         "probabilities": logs.exp(), "scores": logits, "over places": logits.log_softmax(1),
+        "over places that score": torch.cat([logits[:, :-1].log_softmax(1), logits[:, -1:]], 1),
         "over the batch": logits.log_softmax(0), "bits": logs / math.log(2), "tens": logs / math.log(10),
         "below the best": logits - logits.amax(-1, keepdim=True), "one by one": functional.logsigmoid(logits),
         "twice": logs.log_softmax(-1), "of all": logits - logits.flatten(1).logsumexp(1)[:, None, None],
@@ -423,7 +424,7 @@ _MISTAKES: dict[str, list[dict]] = {
     "The scores themselves are added up. What is the log-probability of a word, given the scores of all?":
         [{"value": v} for v in ("scores", "below the best", "over the sum")],
     "The softmax runs along the places, or along the batch. It runs over the words, the last dimension.":
-        [{"value": "over places"}, {"value": "over the batch"}, {"value": "of all"}],
+        [{"value": "over places"}, {"value": "over places that score"}, {"value": "over the batch"}, {"value": "of all"}],
     "The logarithms have another base. Nats are wanted, the natural one.": [{"value": "bits"}, {"value": "tens"}],
     "Each score goes through a sigmoid by itself. All words of a place share one probability: a softmax.": [{"value": "one by one"}],
     "There are two softmaxes, one after the other.": [{"value": "softmax of softmax"}],

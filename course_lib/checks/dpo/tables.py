@@ -64,6 +64,9 @@ def optimal_policy(answer, draw):
     case = _drawn(draw, (3, 4), 0.4)
     turned = [x.T.contiguous().T for x in case[:2]]
     _compare(answer, Case(*turned, 0.4))
+    case = _drawn(draw, (2, 3, 5), 0.6)
+    turned = [x.transpose(0, 1).contiguous().transpose(0, 1) for x in case[:2]]
+    _compare(answer, Case(*turned, 0.6))
     _double(answer, draw)
 
 
@@ -181,11 +184,14 @@ def _impossible(answer: Callable, draw: torch.Generator) -> None:
     ref[0, 1] = ref[1, 0] = ref[1, 4] = 0.0
     ref[2, :4] = 0.0  # all but one
     case = drawn._replace(ref=ref / ref.sum(-1, keepdim=True))
-    for reward in (None, 30.0, 1000.0, -1000.0):
+    fine = Case(case.ref.double(), case.rewards.double(), 0.01)  # r / beta up to 2e9
+    asked = ((case, None), (case, 30.0), (case, 1000.0), (case, -1000.0), (fine, 1000.0), (fine, 2e7))  # fmt: skip
+    for case, reward in asked:
         if reward is not None:
-            case = case._replace(rewards=drawn.rewards.where(ref > 0, reward))
+            case = case._replace(rewards=case.rewards.where(ref > 0, reward))
         got, want = _asked(answer, case).detach().double(), case.slow
         told = "an ordinary reward" if reward is None else f"a reward of {reward:g}"
+        told += " and beta=0.01" if case.beta == 0.01 else ""
         expect(
             bool(got.isfinite().all()),
             f"Where the reference is 0, with {told}, it gives {odd(got)}. The probability of such an answer "
@@ -223,6 +229,7 @@ def _large(answer: Callable, draw: torch.Generator) -> None:
         )
     for beta in (0.03, 0.01):
         _compare(answer, case._replace(beta=beta))
+        _compare(answer, case._replace(rewards=steps.expand(4, 4) * beta, beta=beta))
     apart = torch.stack([torch.roll(1000 * steps, i) for i in range(4)])
     got = _asked(answer, case._replace(rewards=apart, beta=0.01)).detach()
     expect(

@@ -176,3 +176,17 @@ _wrong("printed", "returned None", lambda c, r, t, gap: print(MEANT))
 _wrong("a_path_without_return", "returned None", lambda c, r, t, gap: MEANT if gap > t else None)  # fmt: skip
 _wrong("true_or_false", "returned a bool", lambda c, r, t, gap: gap > t)
 _wrong("worked_values", "always says the same", lambda c, r, t, gap: {(1.0, -4.0): MEANT, (-6.0, -30.0): DISPLACED}.get((c, r), BACK))  # fmt: skip
+
+
+# --- found by attacking the check -------------------------------------------------------------
+
+
+def _by_the_card(c, r, t):
+    if abs(c - r) <= t:
+        return NOTHING
+    return BACK if c < r else DISPLACED if c < -t else MEANT
+
+
+_wrong("no_tolerance_is_a_tenth", "should say|tolerance", lambda c, r, t, gap: _by_the_card(c, r, t or 0.1))  # fmt: skip
+_wrong("a_tolerance_of_a_half_at_most", "should say|tolerance", lambda c, r, t, gap: _by_the_card(c, r, min(t, 0.5)))  # fmt: skip
+_wrong("gains_held_at_20", "should say", lambda c, r, t, gap: _by_the_card(max(c, -20.0), max(r, -20.0), t))  # fmt: skip

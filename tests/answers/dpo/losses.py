@@ -646,3 +646,24 @@ _ipo("as_a_list", "returned a list", lambda c, r, rc, rr, b, g: ((g - 1 / (2 * b
 def ipo_in_place(chosen_logprobs, rejected_logprobs, ref_chosen_logprobs, ref_rejected_logprobs, beta=0.1):  # fmt: skip
     rejected_logprobs -= ref_rejected_logprobs
     return (chosen_logprobs - ref_chosen_logprobs - rejected_logprobs - 1 / (2 * beta)) ** 2  # fmt: skip
+
+
+# --- found by attacking the check -------------------------------------------------------------
+
+
+@battery.right("dpo_loss")
+def beta_as_a_tensor(chosen_logprobs, rejected_logprobs, ref_chosen_logprobs, ref_rejected_logprobs, beta=0.1, smoothing=0.0):  # fmt: skip
+    gap = chosen_logprobs - ref_chosen_logprobs - rejected_logprobs + ref_rejected_logprobs  # fmt: skip
+    return _full(torch.tensor(beta) * gap, torch.tensor(smoothing))
+
+
+# fmt: off
+_dpo("gap_in_double_loss_in_single", "first seven digits", lambda c, r, rc, rr, b, s, x: _full(x.float(), s).to(c.dtype))
+_dpo("gains_added_up", "gains are added up", lambda c, r, rc, rr, b, s, x: _full(b * (c - rc + r - rr), s))
+_pull("gap_in_double_weight_in_single", "first seven digits", lambda c, r, b, g: b * (-g.float()).sigmoid().to(c.dtype))
+_pull("signs_moved_and_halved", "hinge", lambda c, r, b, g: b * (1 - g.sign()) / 2)
+_agree("always_one", "always gives the same", lambda c, r, rc, rr, g: torch.ones((), dtype=c.dtype))
+_agree("always_three", "always gives the same", lambda c, r, rc, rr, g: torch.full((), 3.0, dtype=c.dtype))
+_agree("signs_halved", "These are signs", lambda c, r, rc, rr, g: g.sign().mean() / 2)
+_ipo("gap_by_2_beta", "multiplied by beta", lambda c, r, rc, rr, b, g: (2 * b * g - 1 / (2 * b)) ** 2)
+# fmt: on

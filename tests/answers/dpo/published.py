@@ -434,3 +434,44 @@ def _remembering():
 
 
 _test("right version|accepts a faulty")(_remembering())
+
+
+# --- found by attacking the check -------------------------------------------------------------
+
+
+def _all_claims(f):
+    for claim in CLAIMS.values():
+        claim(f)
+
+
+@_test("not finite where nothing counts")
+def test_that_nan_may_stand_in_the_padding(logprobs_fn):
+    _all_claims(logprobs_fn)
+    dirty = LOGITS.clone()
+    dirty[1, 3:] = torch.nan
+    assert _same(logprobs_fn(dirty, IDS, MASK), logprobs_fn(LOGITS, IDS, MASK))
+
+
+@_test("no answer at all")
+def test_that_a_row_may_have_no_answer(logprobs_fn):
+    _all_claims(logprobs_fn)
+    mask = MASK.clone()
+    mask[1] = False
+    assert logprobs_fn(LOGITS, IDS, mask)[1] == 0
+
+
+@_test("first column")
+def test_that_the_first_token_may_be_masked_in(logprobs_fn):
+    _all_claims(logprobs_fn)
+    mask = MASK.clone()
+    mask[:, 0] = True
+    assert _same(logprobs_fn(LOGITS, IDS, mask), logprobs_fn(LOGITS, IDS, MASK))
+
+
+@_right
+def test_with_numbers_drawn_anew(logprobs_fn):
+    logits = 2 * torch.randn(3, 6, 7)
+    wanted = torch.tensor(_worked(logits, IDS, MASK))
+    assert _same(logprobs_fn(logits, IDS, MASK), wanted, room=1e-3)
+    more = logits + torch.randn(3, 6, 1)
+    assert _same(logprobs_fn(more, IDS, MASK), wanted, room=1e-3)

@@ -205,3 +205,16 @@ def in_place(chosen_logprobs, rejected_logprobs, *, weight=0.1):
 def without_a_weight(chosen_logprobs, rejected_logprobs):
     lead = log_odds(chosen_logprobs) - log_odds(rejected_logprobs)
     return -chosen_logprobs - 0.1 * logsigmoid(lead)
+
+
+# --- found by attacking the check -------------------------------------------------------------
+
+
+@battery.right("orpo_loss")
+def weight_as_a_tensor(chosen_logprobs, rejected_logprobs, *, weight=0.1):
+    lead = log_odds(chosen_logprobs) - log_odds(rejected_logprobs)
+    return -chosen_logprobs - torch.tensor(weight) * logsigmoid(lead)
+
+
+_orpo("log_odds_learned", "first term is made of odds", lambda c, r, w, x: -log_odds(c) - w * logsigmoid(x))  # fmt: skip
+_orpo("a_weight_of_2_at_most", "should be|makes no difference", lambda c, r, w, x: -c - min(w, 2.0) * logsigmoid(x))  # fmt: skip

@@ -300,3 +300,8 @@ def the_first_answers_start(logits, ids, response_mask, average=False):
     start = int(response_mask[0].long().argmax())
     logs = token_logprobs(logits[:, start - 1 : -1], ids[:, start:])
     return (masked_mean if average else masked_sum)(logs, response_mask[:, start:], 1)
+
+
+# --- found by attacking the check -------------------------------------------------------------
+
+_words("softmax_over_the_places_that_score", "along the places", lambda x: torch.cat([x[:, :-1].log_softmax(1), x[:, -1:]], 1))  # fmt: skip

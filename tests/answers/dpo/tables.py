@@ -171,3 +171,23 @@ _wrong("sigmoids", "sigmoid by itself", lambda p, r, b: (p.log() + r / b).sigmoi
 def in_place(ref, rewards, beta):
     rewards /= beta
     return (ref.log() + rewards).softmax(-1)
+
+
+# --- found by attacking the check -------------------------------------------------------------
+
+
+@_right
+def a_large_negative_number_for_never(ref, rewards, beta):
+    scores = (ref + (ref == 0)).log() + rewards / beta
+    return scores.masked_fill(ref == 0, -1e30).softmax(-1)
+
+
+@_right
+def as_a_distribution(ref, rewards, beta):
+    return torch.distributions.Categorical(logits=ref.log() + rewards / beta).probs
+
+
+_wrong("never_is_1e_minus_4343", "a reward of 1000 and beta=0.01", lambda p, r, b: (p.log().clamp(min=-1e4) + r / b).softmax(-1))  # fmt: skip
+_wrong("never_is_minus_1e9", "and beta=0.01, is given 1", lambda p, r, b: (p.log().clamp(min=-1e9) + r / b).softmax(-1))  # fmt: skip
+_wrong("in_one_piece_only", "stopped with RuntimeError.*view", lambda p, r, b: (p.view(-1, p.shape[-1]).log() + r.view(-1, p.shape[-1]) / b).softmax(-1).view(p.shape))  # fmt: skip
+_wrong("beta_at_least_a_fiftieth", "should be|first digits|shares", lambda p, r, b: (p.log() + r / max(b, 0.02)).softmax(-1))  # fmt: skip

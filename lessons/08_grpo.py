@@ -651,14 +651,14 @@ print(*asked, sep="\n")
 policy = copy.deepcopy(pupil)
 luck = torch.Generator().manual_seed(0)
 ends = {"end": tokenizer.end, "pad": tokenizer.pad}
-drawn = sample_rollouts(policy, prompts, 40, samples=8, generator=luck, **ends)
-paid = rewarding(right, tokenizer)(drawn, asked).view(4, 8)
+rollout = sample_rollouts(policy, prompts, 40, samples=8, generator=luck, **ends)
+paid = rewarding(right, tokenizer)(rollout, asked).view(4, 8)
 advantages = group_advantages(paid).flatten()
-logprobs = token_logprobs(policy.head(predicting(policy, drawn)), drawn.responses)
-loss = grpo_loss(logprobs, drawn.logprobs, advantages, drawn.response_mask)
+logprobs = token_logprobs(policy.head(predicting(policy, rollout)), rollout.responses)
+loss = grpo_loss(logprobs, rollout.logprobs, advantages, rollout.response_mask)
 loss.backward()
 torch.optim.AdamW(policy.parameters(), lr=7e-4).step()
-ratio = (logprobs - drawn.logprobs).exp()[drawn.response_mask]
+ratio = (logprobs - rollout.logprobs).exp()[rollout.response_mask]
 print("right of eight:", paid.sum(dim=1).int().tolist())
 print(f"loss {abs(loss):.4f}, ratios from {ratio.min():.3f} to {ratio.max():.3f}")
 
@@ -893,7 +893,8 @@ for name, said in drawn.items():
 # None. Our teachers never did it, so it is never drawn, and what is never drawn is never reinforced. Nor does an
 # anecdote of one answer show that training *made* it: one would have to count before and after, in a base that may
 # have read such texts.
-#
+
+# %% [markdown]
 # ## Keep what is right
 #
 # R1 was trained in four phases; R1-Zero by the second alone, from the base.

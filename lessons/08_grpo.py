@@ -404,14 +404,13 @@ for now in (0.5, 0.6, 0.7, 0.3):
 # *18 minutes · difficulty 3 of 3*
 #
 # - **Write** GRPO's loss, to be minimised.
-# - **In:** `logprobs`, with gradient, `old_logprobs`, `mask` (B, T); `advantages` (B,); `weights`, None = yours;
-#   the clip from `1 - clip_eps` to `1 + clip_high` (None = `clip_eps`; 0 is a number). Unless `kl_coef` is 0,
-#   subtract `kl_coef` times `kl_penalty` from the objective. **Out:** a scalar.
+# - **In:** `logprobs`, `old_logprobs`, `mask` (B, T); `advantages` (B,); `weights`, None = yours; clip by
+#   `clip_eps` below 1 and `clip_high` above (None = the same; 0 is a number). Unless `kl_coef` is 0, subtract it
+#   times `kl_penalty` from the objective. **Out:** a scalar.
 # - **Given:** `policy_ratio(logprobs, old_logprobs)`, `clipped_objective(ratio, advantages, clip_eps, clip_high)`,
-#   `masked_sum(x, mask)`, `kl_penalty(logprobs, ref_logprobs, old_logprobs)`, the last one None unless
-#   `kl_correction`.
+#   `masked_sum(x, mask)`, `kl_penalty(logprobs, ref_logprobs, old_logprobs)`, the last None unless `kl_correction`.
 # - **Worked value:** ratio 1, A = 1, −1 on 2 and 1 tokens: gradients −¼, −¼, ½. A = 0 still counts among the B.
-# - **Pitfall:** only `logprobs` may receive a gradient: detach the rest. B may equal T. Padding may hold nan.
+# - **Pitfall:** only `logprobs` gets a gradient: detach the rest. B may equal T; padding may hold nan.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>

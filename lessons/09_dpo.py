@@ -123,14 +123,13 @@ Table(("answers", "log-probability before", "gained"), rows)
 #
 # *7 minutes · difficulty 2 of 3*
 #
-# - **Write** the log-probability of each answer: the sum over its tokens, or their mean.
-# - **In:** `logits` (B, T, V), what a model says to `ids` (B, T); `response_mask` (B, T), True = a token of the
-#   answer, its end included; `average`. **Out:** (B,).
+# - **Write** each answer's log-probability: the sum over its tokens, or, by `average`, their mean.
+# - **In:** `logits` (B, T, V), said to `ids` (B, T); `response_mask` (B, T), True = a token of the answer or its
+#   end. **Out:** (B,).
 # - **Given:** `token_logprobs(logits, ids)`, without any shift; `masked_sum`, `masked_mean` with `dim=`.
 # - **Worked value:** four tokens all alike, an answer of two: −2 ln 4; `average=True`: −ln 4.
-# - **Pitfall:** row t of the logits scores the token that *follows*; nobody scored the first one, so it never
-#   counts. Padding may hold nan, so do not multiply by the mask, which may have holes. Scores may be 1000.
-#   Gradients flow back.
+# - **Pitfall:** row t of the logits scores the token that *follows*; nobody scored the first. Padding may hold nan:
+#   do not multiply by the mask, which may have holes. Scores may be 1000. Gradients flow back.
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>

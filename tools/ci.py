@@ -18,6 +18,7 @@ from tools.inline import ROOT
 from tools.lessons import Lesson, lessons
 
 MINUTES = 28  # what all parts took on two cores when last measured
+LATELY = 6 * 60 * 60  # seconds before the newest commit
 EVERYDAY = [
     "--ignore=tests/browser",
     "--ignore=tests/test_nbgrader.py",
@@ -52,7 +53,7 @@ def nbval(lesson: Lesson, profile: str) -> Part:
 
 
 def changed_lately(lesson: Lesson) -> bool:
-    """Was the lesson rebuilt from other inputs within a day before the newest commit? (Or is that unknown?)"""
+    """Was the lesson rebuilt from other inputs within six hours before the newest commit? (Or is that unknown?)"""
     path = str(lesson.solution.relative_to(ROOT))
 
     def git(*arguments: str) -> str:
@@ -66,7 +67,7 @@ def changed_lately(lesson: Lesson) -> bool:
             "rev-list",
             "--first-parent",
             "-1",
-            f"--before={int(newest) - 86400}",
+            f"--before={int(newest) - LATELY}",
             "HEAD",
         ).strip()
         if newest

@@ -6,7 +6,7 @@ SETUP   = @$(PYTHON) tools/setup.py $(if $(TORCH),--torch $(TORCH))
 ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)# in containers one often is root
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test quick build check graders learning bench weights grid constraints check-mine reset
+.PHONY: help lab test quick build check graders learning bench weights grid constraints check-mine reset progress update doctor
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,3 +63,15 @@ check-mine:  ## LESSON=00: what would be marked in your copy, and can it be hand
 reset:  ## LESSON=00 EXERCISE=softmax: that exercise back to blank; yours is kept
 	$(SETUP)
 	@$(PY) -m course_lib.desk reset $(LESSON) $(EXERCISE)
+
+progress:  ## the map of your way: what is done, what is next
+	$(SETUP)
+	@$(PY) -m course_lib.progress
+
+update:  ## after git pull: your copies get what is new and keep your work
+	$(SETUP)
+	@$(PY) -m course_lib.updating $(LESSON)
+
+doctor:  ## something does not work: versions, memory, models, and a cure for each problem
+	@test -x $(PY) || { echo "The course is not installed yet: make lab"; exit 1; }
+	@$(PY) -m course_lib.doctor

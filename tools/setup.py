@@ -124,12 +124,15 @@ def configure_jupyterlab() -> None:
             "checkForUpdates": False,
         }
     }
-    stills = {
-        "FileContentsManager": {"pre_save_hook": "course_lib.desk.keep_still_pictures"}
+    saving = {
+        "FileContentsManager": {
+            "pre_save_hook": "course_lib.desk.keep_still_pictures",
+            "post_save_hook": "course_lib.progress.after_save",
+        }
     }
     for path, settings in (
         (VENV / "share" / "jupyter" / "lab" / "settings" / "overrides.json", quiet),
-        (VENV / "etc" / "jupyter" / "jupyter_server_config.json", stills),
+        (VENV / "etc" / "jupyter" / "jupyter_server_config.json", saving),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings))

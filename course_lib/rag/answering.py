@@ -65,17 +65,26 @@ def course_reader(
 def smollm2_reader(
     model: Transformer, tokenizer: Tokenizer, new_tokens: int = 32, budget: int = 900
 ) -> Reader:
-    """SmolLM2 as a chat; the first line of its answer."""
+    """SmolLM2 as a chat; the first line of its answer, which it likes to number."""
 
     def generate(prompt: str) -> str:
         said = answer(model, tokenizer, prompt, new_tokens).strip()
-        return said.split("\n")[0]
+        return without_number(said.split("\n")[0])
 
     def length(prompt: str) -> int:
         asked = [{"role": "user", "content": prompt}]
         return len(encode_chat(tokenizer, asked, reply_next=True))
 
     return Reader(generate, PLAIN, budget, length)
+
+
+def without_number(line: str) -> str:
+    """An entry of a list without its number; a line that is a number stays.
+
+    >>> without_number("1. A cat."), without_number("11."), without_number("11.5 m")
+    ('A cat.', '11.', '11.5 m')
+    """
+    return re.sub(r"^\d+[.)]\s+(?=\S)", "", line)
 
 
 def quote(question: str, texts: Sequence[str]) -> str:

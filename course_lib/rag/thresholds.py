@@ -42,12 +42,14 @@ def relevance_of_cosine(cosine: float) -> float:
 
 
 def cosine_of_relevance(relevance: float) -> float:
-    r"""Which cosine a threshold on that score stands for: $1 - (1 - r)/\sqrt 2$.
+    r"""Which cosine a threshold on that "relevance score" stands for.
 
-    How: solve `relevance_of_cosine` for the cosine.
+    relevance: a number or an array.
 
-    >>> round(cosine_of_relevance(0.7), 3)
-    0.788
+    How: solve `relevance_of_cosine` for the cosine, $1 - (1 - r)/\sqrt 2$.
+
+    >>> round(cosine_of_relevance(0.5), 3)
+    0.646
     """
     return 1 - (1 - relevance) / math.sqrt(2)
 

@@ -23,9 +23,13 @@ COLUMNS = f"""| size | ours ÷ theirs | {CONFIDENCE:.0%} interval | middle half 
 def verdict(interval: Sequence[float], faster: bool, limit: float = 1.0) -> str:
     """What was measured, and whether the sentence said so; an interval that contains 1 says nothing.
 
-    limit: the largest ratio that a sentence about less time allows.
+    limit: the largest ratio that a sentence allows; above 1 it allows more time, and 1 is no border.
     """
     low, high = interval
+    if limit > 1:
+        if low <= limit < high:
+            return f"whether at most {limit:g} times, as claimed, is open"
+        return f"{'' if high <= limit else 'not '}at most {limit:g} times, as claimed"
     if low <= 1 <= high:
         return "no difference measured"
     took = "less" if high < 1 else "more"
@@ -39,7 +43,12 @@ def verdict(interval: Sequence[float], faster: bool, limit: float = 1.0) -> str:
 
 
 def between(ends: Sequence[float]) -> str:
-    return f"{ends[0]:.2f} to {ends[1]:.2f}"
+    return f"{in_short(ends[0])} to {in_short(ends[1])}"
+
+
+def in_short(ratio: float) -> str:
+    """Two places; of a small ratio two digits, so that no time becomes 0.00."""
+    return f"{ratio:.2f}" if ratio >= 0.095 else f"{ratio:.2g}"
 
 
 def section(result: dict) -> str:
@@ -48,7 +57,7 @@ def section(result: dict) -> str:
     for row in result["rows"]:
         cells = [
             row["size"],
-            f"{row['median']:.2f}",
+            in_short(row["median"]),
             between(row["interval"]),
             between(row["quartiles"]),
         ]

@@ -633,8 +633,8 @@ checks.rag.cut(cut)
 # `pack` puts neighbours together again as long as they fit, and lets chunks overlap by whole pieces, so often by
 # less than you asked for. Each chunk is a **span** of its text: an answer can be traced to its place.
 #
-# How large? Many recipes say "1,000", which is characters in one library and tokens in the next. MiniLM reads 256
-# word pieces. Eight papers in one text; we change the end. **Guess** how much the vector moves.
+# How long may a chunk be? MiniLM reads 256 word pieces. Eight papers in one text; we change the end. **Guess** how
+# much the vector moves.
 
 # %%
 from course_lib.rag.dense import part_read

@@ -943,7 +943,8 @@ print(Table(("format", "MB", "bits a weight", "perplexity", "rare facts"), rows)
 names = ["float", "int4 tensor", "int3 channel"]
 names += [f"{how} 32" for how in ("int4", "int3", "GPTQ3", "AWQ3")]
 ours = {name: measured[name] for name in names if name in measured}
-falling = [ours[n][1] for n in ("int3 channel", "int3 32", "GPTQ3 32") if n in ours]
+order = ("int3 tensor", "int3 channel", "int3 32", "GPTQ3 32")
+falling = [measured[name][1] for name in order if name in measured]
 runtime.learned(falling == sorted(falling, reverse=True), "As the text says")
 plots.costs(ours, files, perplexity(guide))
 
